@@ -1,0 +1,72 @@
+/// Carries buckets to one engine worker: slot filled by the pipeline ─▶ BucketSession ─▶ the worker's load_weights.
+/// docs/format/channel.md has the messages byte by byte.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/deadline.h"
+#include "channel/placed_tensor.h"
+#include "ckpt/result.h"
+#include "device/device.h"
+#include "os/abort_signal.h"
+
+namespace ckpt {
+
+/// Generation of the worker. `native` is our own receiver (msgpack messages, host memory by descriptor); the others speak pickles.
+enum class Dialect : std::uint8_t { automatic, one, two, native };
+
+struct SessionOptions {
+  std::string socket_dir;   ///< private directory (see SocketDirectory), or "abstract"
+  std::string journal_dir;  ///< where open sessions are recorded
+  std::string worker_key;   ///< device key, for the address map and the errors
+  Dialect dialect = Dialect::automatic;
+  Duration heartbeat_interval = std::chrono::seconds(1);
+  Duration heartbeat_timeout = std::chrono::seconds(10);
+  Duration ack_timeout = std::chrono::seconds(300);
+};
+
+/// Owns the socket, its monitor and its journal entry; borrows the shared buffer, which must outlive it.
+/// Threads: one at a time; abort() from any.
+/// Invariants: 1. at most one offer is unanswered. 2. After the first error every call returns that error. 3. No call blocks beyond its deadline.
+class BucketSession {
+ public:
+  virtual ~BucketSession() = default;  ///< sends the abort message if the worker still waits; never blocks longer than 1 s
+
+  /// ZeroMQ endpoint for the engine's handle map.
+  [[nodiscard]] virtual const std::string& address() const = 0;
+  /// Waits for the worker, sends the handle of `buffer` and reads its answer.
+  ///   deadline_exceeded, unavailable (peer)   it never came, or went      remote_error (peer)  it could not map the buffer
+  [[nodiscard]] virtual Status connect(const ExportedBuffer& buffer, Deadline deadline) = 0;
+  /// Offers one bucket and waits for the worker's answer, also for the last one. The slot may be refilled once this returns ok.
+  ///   remote_error      (peer)  the worker's loader raised; its text is kept
+  ///   unavailable       (peer)  the worker disconnected, or its HTTP call ended first
+  ///   deadline_exceeded (peer)  no answer by `deadline` or within the ack timeout
+  [[nodiscard]] virtual Status offer(std::uint32_t bucket, std::span<const PlacedTensor> tensors, std::span<const UnitCheck> checks,
+                                     Deadline deadline) = 0;
+  /// Tells the worker to let go of the buffer, and waits until it has. The buffer may be freed afterwards (dialect 1: its post-load hook has run,
+  /// too).
+  [[nodiscard]] virtual Status release(Deadline deadline) = 0;
+  /// Lets the worker finish (post-load hook; native: prepare) and waits for its answer. After ok the worker has everything: the HTTP reply decides.
+  [[nodiscard]] virtual Status finish(Deadline deadline) = 0;
+  /// The dialect in use, once known (after finish at the latest).
+  [[nodiscard]] virtual Dialect dialect() const = 0;
+  /// Ends any call under way with `reason` and tells the worker at destruction. From any thread.
+  virtual void abort(const Status& reason) noexcept = 0;
+};
+
+/// Binds a fresh, unguessable address and records it in the journal. `abort` ends every wait of the session; it must outlive it.
+[[nodiscard]] Result<std::unique_ptr<BucketSession>> open_session(const SessionOptions& options, const AbortSignal& abort);
+
+/// Frees workers that a dead process of this user left waiting: binds each journaled address whose lock is free, sends the abort message, removes the
+/// entry. Returns how many were freed. Entries whose owner lives are left alone. Bounded by `deadline`.
+[[nodiscard]] Result<int> recover_sessions(const std::string& journal_dir, Deadline deadline);
+
+/// The directories in use: `$XDG_RUNTIME_DIR/ckpt-engine`, else `/tmp/ckpt-engine-<uid>`; created 0700; failed_precondition when it is not ours or
+/// open to others.
+[[nodiscard]] Result<std::string> default_runtime_dir();
+
+}  // namespace ckpt

@@ -1,0 +1,61 @@
+/// The HTTP side of an engine: which one it is, whether it is ready, and the call that makes its workers connect.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/deadline.h"
+#include "ckpt/result.h"
+#include "os/abort_signal.h"
+
+namespace ckpt {
+
+enum class EngineKind : std::uint8_t { automatic, vllm, sglang, lmdeploy, ckpt };
+[[nodiscard]] std::string_view name(EngineKind kind);
+[[nodiscard]] std::optional<EngineKind> engine_kind_from_name(std::string_view name);
+
+struct EngineOptions {
+  std::string endpoint;     ///< "http://host:port"
+  std::string unix_socket;  ///< path of the engine's HTTP socket; overrides the endpoint's host and port
+  EngineKind kind = EngineKind::automatic;
+  std::string api_key;  ///< sent as bearer token; never logged
+  Duration post_timeout = std::chrono::seconds(600);
+};
+
+/// What the update call carries.
+struct UpdateRequest {
+  std::map<std::string, std::string> addresses;  ///< device key → ZeroMQ endpoint, all workers of this engine
+  std::string weight_version;                    ///< empty: none
+};
+
+/// An HTTP call under way on a thread of its own. Destruction cancels it.
+class EngineCall {
+ public:
+  virtual ~EngineCall() = default;
+  /// The reply as a status: ok only for 2xx whose body says success. 401 failed_precondition, 404 not_found, 5xx remote_error with its text,
+  /// connection refused or lost unavailable.
+  [[nodiscard]] virtual Status wait(Deadline deadline, const AbortSignal& abort) = 0;
+  [[nodiscard]] virtual bool done() const = 0;
+  virtual void cancel() noexcept = 0;
+};
+
+/// One engine. Threads: one at a time.
+class EngineDriver {
+ public:
+  virtual ~EngineDriver() = default;
+  [[nodiscard]] virtual EngineKind kind() const = 0;
+  [[nodiscard]] virtual const std::string& endpoint() const = 0;
+  /// Polls the engine's readiness route (and finds out its kind, if automatic) until it can take an update. Every answer but "not yet" ends it.
+  [[nodiscard]] virtual Status wait_ready(Deadline deadline, const AbortSignal& abort) = 0;
+  /// Starts the update call. `on_reply` runs once on the call's thread as soon as the reply is there (before wait() returns).
+  [[nodiscard]] virtual Result<std::unique_ptr<EngineCall>> start_update(const UpdateRequest& request,
+                                                                         std::function<void(const Status&)> on_reply) = 0;
+};
+
+/// invalid_argument: an endpoint that is no URL. unsupported: lmdeploy for now.
+[[nodiscard]] Result<std::unique_ptr<EngineDriver>> make_engine_driver(const EngineOptions& options);
+
+}  // namespace ckpt

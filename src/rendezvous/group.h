@@ -1,0 +1,66 @@
+/// The ranks of one job as a group: who is there, agreement between them, one error for all. All control traffic of an update goes through it,
+/// over connections to the store; weight bytes never do.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/deadline.h"
+#include "ckpt/result.h"
+#include "os/abort_signal.h"
+
+namespace ckpt {
+
+struct StoreAddress {
+  std::string host;
+  std::uint16_t port = 0;
+};
+
+struct GroupOptions {
+  StoreAddress store;
+  std::uint32_t rank = 0;
+  std::uint32_t num_ranks = 1;
+  std::string token;  ///< shown to the store, compared in constant time
+  Duration heartbeat_interval = std::chrono::seconds(1);
+  Duration heartbeat_timeout = std::chrono::seconds(10);
+};
+
+/// One rank's membership. Threads: any; collective calls (all_gather, barrier, agree) one at a time, in the same order on all ranks.
+/// Invariants: 1. after a failure every collective call returns the same status on every surviving rank, until `renew`. 2. `epoch` only grows.
+class Group {
+ public:
+  virtual ~Group() = default;
+
+  [[nodiscard]] virtual std::uint32_t rank() const = 0;
+  [[nodiscard]] virtual std::uint32_t size() const = 0;
+  /// Number of this membership: fences stale messages.
+  [[nodiscard]] virtual std::uint64_t epoch() const = 0;
+
+  /// Everyone's bytes, by rank. unavailable (group) names the dead rank; deadline_exceeded names those that did not come.
+  [[nodiscard]] virtual Result<std::vector<Bytes>> all_gather(std::string_view what, Bytes mine, Deadline deadline) = 0;
+  [[nodiscard]] virtual Status barrier(std::string_view what, Deadline deadline) = 0;
+  /// Everyone's outcome of one step: ok if all are ok, else on every rank the same first error (lowest rank that failed; its place is kept).
+  [[nodiscard]] virtual Status agree(std::string_view what, const Status& mine, Deadline deadline) = 0;
+
+  /// Ends the current operation of every rank with `reason`: their `failed()` signals trigger within milliseconds.
+  virtual void abort(const Status& reason) noexcept = 0;
+  /// Triggers when a member died, was cut off, fell silent, or a rank called abort: one signal per epoch; the reason names rank and cause.
+  [[nodiscard]] virtual const AbortSignal& failed() const = 0;
+  /// After a failure: forms a new epoch of all `size()` ranks, those restarted included; clears `failed()`. Collective.
+  [[nodiscard]] virtual Status renew(Deadline deadline) = 0;
+
+  /// Leaves in peace: the others do not take it for a death.
+  [[nodiscard]] virtual Status leave(Deadline deadline) = 0;
+};
+
+/// Joins; returns when all ranks are there. unavailable, deadline_exceeded, failed_precondition (wrong token, rank taken).
+[[nodiscard]] Result<std::unique_ptr<Group>> join_group(const GroupOptions& options, Deadline deadline, const AbortSignal& abort);
+
+/// A group of one: no store, no sockets.
+[[nodiscard]] std::unique_ptr<Group> solitary_group();
+
+}  // namespace ckpt
