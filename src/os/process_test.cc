@@ -68,8 +68,7 @@ TEST_F(ProcessTest, DescriptorsAreHandedOverEvenWhenTheyCross) {
   options.fds = {{read_end.get(), write_end.get()}};  // the child's number is another descriptor of the parent
   options.environment = {fmt::format("FD={}", write_end.get()), fmt::format("OTHER={}", read_end.get())};
   shell("head -c 5 /proc/self/fd/$FD; [ -e /proc/$$/fd/$OTHER ] || echo ' alone'", options);
-  EXPECT_EQ(output_, "input alone
-");
+  EXPECT_EQ(output_, "input alone\n");
 }
 
 TEST_F(ProcessTest, AMissingProgramIsNotFound) {
