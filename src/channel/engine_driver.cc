@@ -1,0 +1,160 @@
+#include "channel/engine_driver.h"
+
+#include "channel/engine_protocol.h"
+#include "channel/http_call.h"
+#include "os/wait_fd.h"
+
+namespace ckpt {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr Duration kProbeTimeout = std::chrono::seconds(5);
+constexpr Duration kFirstPause = milliseconds(50);
+constexpr Duration kLongestPause = milliseconds(500);
+constexpr std::size_t kProbeReplyBytes = 64 * 1024;
+
+/// The update call: an HttpCall whose reply is judged by the engine's protocol.
+class HttpEngineCall final : public EngineCall {
+ public:
+  HttpEngineCall(const EngineProtocol& protocol, std::string what, Deadline deadline)
+      : protocol_(protocol), what_(std::move(what)), deadline_(deadline) {}
+
+  Status start(const HttpUrl& url, HttpRequest request, std::function<void(const Status&)> on_reply) {
+    auto on_end = [this, on_reply = std::move(on_reply)](const Result<HttpReply>& reply) {
+      if (on_reply) on_reply(judge(reply));
+    };
+    CKPT_ASSIGN_OR_RETURN(call_, HttpCall::start(url, std::move(request), std::move(on_end)));
+    return Status::success();
+  }
+
+  Status wait(Deadline deadline, const AbortSignal& abort) override {
+    const Result<HttpReply> reply = call_->wait(deadline_.time() < deadline.time() ? deadline_ : deadline, abort);
+    if (!call_->done() && deadline_.passed()) call_->cancel(reply.status());
+    return judge(reply);
+  }
+  [[nodiscard]] bool done() const override { return call_->done(); }
+  void cancel() noexcept override { call_->cancel(Status(StatusCode::cancelled, Scope::operation, "{}: cancelled", what_)); }
+
+ private:
+  [[nodiscard]] Status judge(const Result<HttpReply>& reply) const {
+    return (reply.ok() ? judge_update_reply(protocol_, what_, *reply) : reply.status()).at_stage("hand-over");
+  }
+
+  const EngineProtocol protocol_;
+  const std::string what_;
+  const Deadline deadline_;
+  std::unique_ptr<HttpCall> call_;
+};
+
+class HttpEngineDriver final : public EngineDriver {
+ public:
+  HttpEngineDriver(const EngineOptions& options, HttpUrl url)
+      : options_(options), url_(std::move(url)), endpoint_(url_.text()), kind_(options.kind) {}
+
+  [[nodiscard]] EngineKind kind() const override { return kind_; }
+  [[nodiscard]] const std::string& endpoint() const override { return endpoint_; }
+
+  Status wait_ready(Deadline deadline, const AbortSignal& abort) override { return poll_until_ready(deadline, abort).at_stage("connect"); }
+
+  Result<std::unique_ptr<EngineCall>> start_update(const UpdateRequest& request, std::function<void(const Status&)> on_reply) override {
+    if (kind_ == EngineKind::automatic)
+      return Status(StatusCode::failed_precondition, Scope::operation, "engine {}: its kind is not known before wait_ready", endpoint_);
+    CKPT_ASSIGN_OR_RETURN(const EngineProtocol protocol, engine_protocol(kind_));
+    HttpRequest http = request_for("POST", protocol.update_path);
+    http.body = update_body(kind_, request, options_.post_timeout);
+    http.timeout = options_.post_timeout;
+    auto call = std::make_unique<HttpEngineCall>(protocol, fmt::format("POST {}{}", endpoint_, http.path), Deadline::after(options_.post_timeout));
+    CKPT_RETURN_IF_ERROR(call->start(url_, std::move(http), std::move(on_reply)));
+    return std::unique_ptr<EngineCall>(std::move(call));
+  }
+
+ private:
+  // An answer that is not final: no connection, no reply in time, 503.
+  static bool not_yet(const Result<HttpReply>& reply) {
+    const StatusCode code = reply.status().code();
+    return reply.ok() ? reply->status == 503 : code == StatusCode::unavailable || code == StatusCode::deadline_exceeded;
+  }
+  static std::string outcome(const Result<HttpReply>& reply) { return reply.ok() ? fmt::format("{}", reply->status) : reply.status().message(); }
+
+  [[nodiscard]] HttpRequest request_for(std::string_view method, std::string_view path) const {
+    HttpRequest request;
+    request.method = method;
+    request.path = path;
+    request.bearer = options_.api_key;
+    return request;
+  }
+
+  [[nodiscard]] Result<HttpReply> get(std::string_view path, Deadline deadline, const AbortSignal& abort) const {
+    HttpRequest request = request_for("GET", path);
+    request.timeout = kProbeTimeout;
+    request.max_reply_bytes = kProbeReplyBytes;
+    CKPT_ASSIGN_OR_RETURN(const std::unique_ptr<HttpCall> call, HttpCall::start(url_, std::move(request)));
+    return call->wait(deadline.capped(kProbeTimeout), abort);
+  }
+
+  // True: ready. False: not yet, `last_answer` says why.
+  Result<bool> try_once(Deadline deadline, const AbortSignal& abort, std::string& last_answer) {
+    if (kind_ == EngineKind::automatic) {
+      CKPT_ASSIGN_OR_RETURN(const bool found, detect(deadline, abort, last_answer));
+      if (!found) return false;
+    }
+    CKPT_ASSIGN_OR_RETURN(const EngineProtocol protocol, engine_protocol(kind_));
+    const Result<HttpReply> reply = get(protocol.ready_path, deadline, abort);
+    last_answer = fmt::format("GET {}: {}", protocol.ready_path, outcome(reply));
+    if (not_yet(reply)) return false;
+    if (!reply.ok()) return reply.status();
+    if (reply->status == 200) return true;
+    return refusal(fmt::format("GET {}{}", endpoint_, protocol.ready_path), *reply, protocol.not_found_advice);
+  }
+
+  // Asks route after route until one is recognised. False: not yet.
+  Result<bool> detect(Deadline deadline, const AbortSignal& abort, std::string& last_answer) {
+    std::string answers;
+    for (const EngineProbe& probe : kEngineProbes) {
+      const Result<HttpReply> reply = get(probe.path, deadline, abort);
+      last_answer = fmt::format("GET {}: {}", probe.path, outcome(reply));
+      if (not_yet(reply)) return false;
+      if (!reply.ok()) return reply.status();
+      if (reply->status == 401 || reply->status == 403) return refusal(fmt::format("GET {}{}", endpoint_, probe.path), *reply, "");
+      if (recognises(probe, *reply)) {
+        kind_ = probe.kind;
+        return true;
+      }
+      answers += fmt::format("{}GET {}: {}", answers.empty() ? "" : ", ", probe.path, reply->status);
+    }
+    return Status(StatusCode::not_found, Scope::operation, "engine {}: none of the engines known answers there: {}", endpoint_, answers)
+        .advise("check the endpoint, or name the engine with --engine");
+  }
+
+  Status poll_until_ready(Deadline deadline, const AbortSignal& abort) {
+    std::string last_answer = "none";
+    for (Duration pause = kFirstPause;; pause = std::min(pause * 2, kLongestPause)) {
+      CKPT_ASSIGN_OR_RETURN(const bool ready, try_once(deadline, abort, last_answer));
+      if (ready) return Status::success();
+      CKPT_RETURN_IF_ERROR(pause_for(std::min(pause, deadline.remaining()), abort));
+      if (deadline.passed())
+        return Status(StatusCode::deadline_exceeded, Scope::peer, "engine {} is not ready; last answer: {}", endpoint_, last_answer)
+            .advise("start the engine, check the endpoint, or wait longer with --ready-timeout");
+    }
+  }
+
+  const EngineOptions options_;
+  const HttpUrl url_;
+  const std::string endpoint_;
+  EngineKind kind_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<EngineDriver>> make_engine_driver(const EngineOptions& options) {
+  CKPT_ASSIGN_OR_RETURN(HttpUrl url,
+                        parse_http_url(options.endpoint.empty() && !options.unix_socket.empty() ? "http://localhost" : options.endpoint));
+  url.unix_socket = options.unix_socket;
+  if (options.api_key.find_first_of("\r\n") != std::string::npos)
+    return Status(StatusCode::invalid_argument, Scope::operation, "the engine's api key holds a line break");
+  if (options.kind != EngineKind::automatic) CKPT_RETURN_IF_ERROR(engine_protocol(options.kind).status());
+  return std::unique_ptr<EngineDriver>(std::make_unique<HttpEngineDriver>(options, std::move(url)));
+}
+
+}  // namespace ckpt
