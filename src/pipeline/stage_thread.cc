@@ -1,0 +1,54 @@
+#include "pipeline/stage_thread.h"
+
+#include "base/check.h"
+
+namespace ckpt {
+
+StageThread::StageThread() : thread_([this] { loop(); }) {}
+
+StageThread::~StageThread() {
+  {
+    const MutexLock lock(mutex_);
+    quit_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void StageThread::start(std::function<Status()> work) {
+  {
+    const MutexLock lock(mutex_);
+    CKPT_CHECK(!running_);
+    running_ = true;
+    work_ = std::move(work);
+  }
+  changed_.notify_all();
+}
+
+Status StageThread::join() {
+  const MutexLock lock(mutex_);
+  while (running_) changed_.wait(mutex_);
+  return std::exchange(outcome_, Status::success());
+}
+
+void StageThread::loop() {
+  for (;;) {
+    std::function<Status()> work;
+    {
+      const MutexLock lock(mutex_);
+      while (!quit_ && !work_) changed_.wait(mutex_);
+      if (!work_) return;
+      work = std::exchange(work_, nullptr);
+    }
+    Status outcome = work();
+    work = nullptr;
+    {
+      const MutexLock lock(mutex_);
+      outcome_ = std::move(outcome);
+      running_ = false;
+    }
+    changed_.notify_all();
+  }
+}
+
+}  // namespace ckpt

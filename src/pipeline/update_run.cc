@@ -1,0 +1,144 @@
+#include "pipeline/update_run.h"
+
+#include "base/fault_point.h"
+
+namespace ckpt {
+namespace {
+
+/// Adds the time of a scope to a stage.
+class BusyTime {
+ public:
+  explicit BusyTime(StageTotals& totals) : totals_(totals), begin_(Clock::real().now()) {}
+  ~BusyTime() { totals_.busy += Clock::real().now() - begin_; }
+  BusyTime(const BusyTime&) = delete;
+  BusyTime& operator=(const BusyTime&) = delete;
+
+ private:
+  StageTotals& totals_;
+  TimePoint begin_;
+};
+
+}  // namespace
+
+UpdateRun::UpdateRun(const Parts& parts, Deadline deadline) : parts_(parts), deadline_(deadline) {
+  for (std::uint32_t slot = 0; slot < parts.transfer.plan->num_slots; ++slot) free_slots_.push({});
+}
+
+void UpdateRun::fail(const Status& status) {
+  if (!stop_.trigger(status)) return;
+  free_slots_.fail(status);
+  filled_.fail(status);
+  started_.fail(status);
+  parts_.transfer.collective->abort(status);
+  if (parts_.transfer.session != nullptr) parts_.transfer.session->abort(status);
+}
+
+Status UpdateRun::checked(Stage stage, const Status& status) {
+  const Status placed = status.at_stage(name(stage));
+  if (!placed.ok()) fail(placed);
+  return placed;
+}
+
+std::byte* UpdateRun::slot_of(std::uint32_t frame) const {
+  return parts_.transfer.buffer->data() + parts_.transfer.buckets->bucket(frame).slot_offset_bytes;
+}
+
+void UpdateRun::report(Stage stage, std::uint64_t total_bytes) {
+  if (parts_.progress) parts_.progress(stage, totals(stage).bytes, total_bytes);
+}
+
+Status UpdateRun::fill() {
+  for (std::uint32_t frame = 0; frame < frames().size(); ++frame)
+    CKPT_RETURN_IF_ERROR(checked(Stage::fill, fill_frame(frame).with_note("frame {}", frame)));
+  return Status::success();
+}
+
+Status UpdateRun::fill_frame(std::uint32_t frame) {
+  CKPT_RETURN_IF_ERROR(free_slots_.pop(deadline_, "a free slot").status());
+  for (std::uint32_t stripe = 0; stripe < frames()[frame].stripes.size(); ++stripe) CKPT_RETURN_IF_ERROR(fill_stripe(frame, stripe));
+  return Status::success();
+}
+
+Status UpdateRun::fill_stripe(std::uint32_t frame, std::uint32_t stripe) {
+  CKPT_FAULT_POINT("fill.before_copy");
+  Span span(Stage::fill, "copy", frame);
+  const BusyTime busy(totals(Stage::fill));
+  std::byte* slot = slot_of(frame);
+  for (const CopyRun& run : parts_.transfer.share->runs(frame, stripe)) {
+    CKPT_RETURN_IF_ERROR(parts_.fill_stream.copy_from_host(slot + run.frame_offset_bytes, {run.source, run.bytes}));
+    span.add_bytes(run.bytes);
+    totals(Stage::fill).bytes += run.bytes;
+  }
+  CKPT_ASSIGN_OR_RETURN(auto event, parts_.fill_stream.record());
+  if (parts_.device.host_addressable())
+    CKPT_RETURN_IF_ERROR(event->wait(deadline_, stop_));  // the carrier reads the unit with the cores of this host
+  filled_.push({frame, stripe, std::move(event)});
+  report(Stage::fill, parts_.transfer.share->bytes());
+  return Status::success();
+}
+
+Status UpdateRun::exchange() { return checked(Stage::exchange, exchange_all()); }
+
+Status UpdateRun::exchange_all() {
+  std::size_t num_stripes = 0;
+  for (const Frame& frame : frames()) num_stripes += frame.stripes.size();
+  for (std::size_t i = 0; i < num_stripes; ++i) {
+    CKPT_ASSIGN_OR_RETURN(const FilledStripe ready, filled_.pop(deadline_, "a filled stripe"));
+    CKPT_RETURN_IF_ERROR(start_stripe(ready).with_note("frame {}", ready.frame));
+  }
+  return Status::success();
+}
+
+Status UpdateRun::start_stripe(const FilledStripe& ready) {
+  CKPT_FAULT_POINT("exchange.before_start");
+  const Stripe& stripe = frames()[ready.frame].stripes[ready.stripe];
+  if (!parts_.device.host_addressable()) CKPT_RETURN_IF_ERROR(parts_.exchange_stream.wait_for(*ready.filled));
+  CKPT_ASSIGN_OR_RETURN(
+      auto work, parts_.transfer.collective->all_gather(slot_of(ready.frame) + stripe.offset_bytes, stripe.unit_bytes, &parts_.exchange_stream));
+  started_.push(std::move(work));
+  return Status::success();
+}
+
+Status UpdateRun::exchanged_stripe(std::uint32_t frame, const Stripe& stripe) {
+  CKPT_ASSIGN_OR_RETURN(auto work, started_.pop(deadline_, "an all-gather to start"));
+  Span span(Stage::exchange, "all-gather", frame);
+  const BusyTime busy(totals(Stage::exchange));
+  CKPT_RETURN_IF_ERROR(work->wait(deadline_, stop_));
+  const std::uint64_t received = stripe.bytes() - stripe.unit_bytes[parts_.transfer.rank];
+  span.add_bytes(received);
+  totals(Stage::exchange).bytes += received;
+  return Status::success();
+}
+
+Status UpdateRun::exchanged_frame(std::uint32_t frame) {
+  for (const Stripe& stripe : frames()[frame].stripes) CKPT_RETURN_IF_ERROR(exchanged_stripe(frame, stripe).with_note("frame {}", frame));
+  const FrameLayout& layout = parts_.transfer.plan->layout->frames;
+  report(Stage::exchange, layout.total_bytes() - layout.bytes_of(parts_.transfer.rank));
+  return Status::success();
+}
+
+Status UpdateRun::offer(std::uint32_t frame) {
+  CKPT_FAULT_POINT("handover.before_offer");
+  const Bucket& bucket = parts_.transfer.buckets->bucket(frame);
+  Span span(Stage::handover, "offer", frame);
+  const BusyTime busy(totals(Stage::handover));
+  CKPT_RETURN_IF_ERROR(parts_.transfer.session->offer(frame, bucket.tensors, bucket.checks, deadline_));
+  span.add_bytes(bucket.tensor_bytes);
+  totals(Stage::handover).bytes += bucket.tensor_bytes;
+  CKPT_FAULT_POINT("handover.after_ack");
+  return Status::success();
+}
+
+Status UpdateRun::hand_over() {
+  for (std::uint32_t frame = 0; frame < frames().size(); ++frame) {
+    CKPT_RETURN_IF_ERROR(checked(Stage::exchange, exchanged_frame(frame)));
+    if (parts_.transfer.session != nullptr) {
+      CKPT_RETURN_IF_ERROR(checked(Stage::handover, offer(frame)));
+      report(Stage::handover, parts_.transfer.plan->layout->frames.total_bytes());
+    }
+    free_slots_.push({});
+  }
+  return Status::success();
+}
+
+}  // namespace ckpt
