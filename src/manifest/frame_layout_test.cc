@@ -1,0 +1,112 @@
+#include "manifest/frame_layout.h"
+
+#include <random>
+
+#include "base/bytes.h"
+#include "support/matchers.h"
+
+namespace ckpt {
+namespace {
+
+using testing::Is;
+
+std::vector<Parameter> random_parameters(std::mt19937& random, std::size_t count) {
+  std::vector<Parameter> parameters;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint64_t bytes = random() % 10 == 0 ? 0 : random() % (random() % 7 == 0 ? 100'000 : 3'000);
+    parameters.push_back({"t" + std::to_string(i), DType::U8, {bytes}, bytes});
+  }
+  return parameters;
+}
+
+/// Every byte of every tensor must lie in exactly one extent of exactly one rank, inside its unit.
+void expect_covered_once(const FrameLayout& layout, const std::vector<Parameter>& parameters) {
+  std::vector<std::uint64_t> next(parameters.size(), 0);
+  std::vector<int> placed(parameters.size(), 0);
+  for (std::uint32_t f = 0; f < layout.frames.size(); ++f) {
+    const Frame& frame = layout.frames[f];
+    EXPECT_LE(frame.bytes, layout.frame_bytes);
+    for (const Placement& p : frame.placements) {
+      EXPECT_EQ(p.offset_bytes % kTensorAlignment, 0u);
+      EXPECT_LE(p.offset_bytes + parameters[p.parameter].bytes, frame.bytes);
+      ++placed[p.parameter];
+    }
+    std::uint64_t covered = 0;
+    for (std::uint32_t s = 0; s < frame.stripes.size(); ++s) {
+      EXPECT_EQ(frame.stripes[s].offset_bytes, covered);
+      for (std::uint32_t r = 0; r < layout.num_ranks; ++r) {
+        EXPECT_EQ(frame.stripes[s].unit_bytes[r] % kTensorAlignment, 0u);
+        for (const Extent& e : extents_of(layout, parameters, f, s, r)) {
+          EXPECT_EQ(e.tensor_offset_bytes, next[e.parameter]);
+          next[e.parameter] += e.bytes;
+          EXPECT_GE(e.frame_offset_bytes, frame.stripes[s].unit_offset(r));
+          EXPECT_LE(e.frame_offset_bytes + e.bytes, frame.stripes[s].unit_offset(r) + frame.stripes[s].unit_bytes[r]);
+        }
+      }
+      covered += frame.stripes[s].bytes();
+    }
+    EXPECT_EQ(covered, frame.bytes);
+  }
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    EXPECT_EQ(next[i], parameters[i].bytes) << parameters[i].name;
+    EXPECT_EQ(placed[i], 1) << parameters[i].name;
+  }
+}
+
+TEST(StripedLayout, EveryByteLiesOnOneRankAndRanksHoldEqualShares) {
+  std::mt19937 random(7);
+  for (std::uint32_t num_ranks = 1; num_ranks <= 9; ++num_ranks) {
+    const auto parameters = random_parameters(random, 300);
+    const auto layout = make_striped_layout(parameters, num_ranks, {64 * KiB, 4 * KiB});
+    ASSERT_OK(layout);
+    expect_covered_once(*layout, parameters);
+    for (const Frame& frame : layout->frames)
+      for (const Stripe& stripe : frame.stripes) EXPECT_TRUE(stripe.even());
+    for (std::uint32_t r = 1; r < num_ranks; ++r) EXPECT_EQ(layout->bytes_of(r), layout->bytes_of(0));
+  }
+}
+
+TEST(StripedLayout, ALargerTensorSetsTheFrame) {
+  const std::vector<Parameter> parameters{{"small", DType::U8, {10}, 10}, {"large", DType::U8, {1'000'000}, 1'000'000}};
+  const auto layout = make_striped_layout(parameters, 4, {1024, 1 * MiB});
+  ASSERT_OK(layout);
+  EXPECT_EQ(layout->frames.size(), 2u);
+  EXPECT_GE(layout->frame_bytes, 1'000'000u);
+  expect_covered_once(*layout, parameters);
+}
+
+TEST(StripedLayout, SizesThatOverflowAreRefused) {
+  const std::uint64_t huge = std::uint64_t{1} << 61;
+  const std::vector<Parameter> parameters{{"a", DType::U8, {huge}, huge}, {"b", DType::U8, {huge}, huge}, {"c", DType::U8, {huge}, huge}};
+  EXPECT_THAT(make_striped_layout(parameters, 2, {1024, 1024}), Is(StatusCode::invalid_argument, ::testing::HasSubstr("up to b")));
+  EXPECT_THAT(make_striped_layout(parameters, 0, {1024, 1024}), Is(StatusCode::invalid_argument));
+}
+
+TEST(ShareLayout, TensorsStayWholeOnTheirRank) {
+  std::mt19937 random(11);
+  for (std::uint32_t num_ranks = 1; num_ranks <= 5; ++num_ranks) {
+    const auto parameters = random_parameters(random, 200);
+    std::vector<std::uint32_t> owner(parameters.size());
+    for (auto& rank : owner) rank = static_cast<std::uint32_t>(random()) % num_ranks;
+    std::sort(owner.begin(), owner.end());
+    const auto layout = make_share_layout(parameters, owner, num_ranks, {64 * KiB, 4 * KiB});
+    ASSERT_OK(layout);
+    expect_covered_once(*layout, parameters);
+    for (std::uint32_t f = 0; f < layout->frames.size(); ++f)
+      for (std::uint32_t s = 0; s < layout->frames[f].stripes.size(); ++s)
+        for (std::uint32_t r = 0; r < num_ranks; ++r)
+          for (const Extent& e : extents_of(*layout, parameters, f, s, r)) {
+            EXPECT_EQ(owner[e.parameter], r);
+            EXPECT_EQ(e.bytes, parameters[e.parameter].bytes);
+          }
+  }
+}
+
+TEST(ShareLayout, OwnersThatFallAreRefused) {
+  const std::vector<Parameter> parameters{{"a", DType::U8, {1}, 1}, {"b", DType::U8, {1}, 1}};
+  EXPECT_THAT(make_share_layout(parameters, std::vector<std::uint32_t>{1, 0}, 2, {1024, 1024}),
+              Is(StatusCode::invalid_argument, ::testing::HasSubstr("tensor b belongs to rank 0")));
+}
+
+}  // namespace
+}  // namespace ckpt
