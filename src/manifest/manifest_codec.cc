@@ -1,0 +1,134 @@
+#include "manifest/manifest_codec.h"
+
+#include "manifest/wire.h"
+
+namespace ckpt {
+namespace {
+
+constexpr std::uint8_t kVersion = 1;
+
+struct Message {
+  Manifest manifest;
+  std::uint64_t layout_digest = 0;
+};
+
+Result<Message> decode_manifest(std::string_view text) {
+  WireReader in(text);
+  Message message;
+  Manifest& m = message.manifest;
+  if (in.u8() != kVersion) return Status(StatusCode::data_corruption, Scope::group, "the message is of another version");
+  message.layout_digest = in.u64();
+  m.checkpoint = in.text();
+  m.rank = in.u32();
+  m.host = in.text();
+  m.device_key = in.text();
+  m.free_device_bytes = in.u64();
+  const std::uint32_t num_segments = in.u32();
+  for (std::uint32_t i = 0; in.fits(num_segments - i, 20) && i < num_segments; ++i) {
+    SegmentInfo segment;
+    segment.address = in.u64();
+    segment.bytes = in.u64();
+    segment.path = in.text();
+    m.segments.push_back(std::move(segment));
+  }
+  const std::uint32_t num_digests = in.u32();
+  for (std::uint32_t i = 0; in.fits(num_digests - i, 16) && i < num_digests; ++i) {
+    UnitDigest digest{};
+    digest.frame = in.u32();
+    digest.stripe = in.u32();
+    digest.xxh3 = in.u64();
+    m.digests.push_back(digest);
+  }
+  if (!in.finished()) return Status(StatusCode::data_corruption, Scope::group, "the message is cut or too long");
+  return message;
+}
+
+Status check_message(const Message& message, std::uint32_t rank, const std::string& checkpoint, std::uint64_t layout_digest) {
+  if (message.manifest.rank != rank)
+    return {StatusCode::data_corruption, Scope::group, "the manifest of rank {} says that it is rank {}'s", rank, message.manifest.rank};
+  if (message.manifest.checkpoint != checkpoint)
+    return {StatusCode::failed_precondition, Scope::group, "rank {} registered checkpoint {}, rank 0 {}", rank,
+            message.manifest.checkpoint,     checkpoint};
+  if (message.layout_digest != layout_digest)
+    return Status(StatusCode::failed_precondition, Scope::group, "rank {} read other headers or packed them differently", rank)
+        .advise("give every rank the same checkpoint, --bucket-size and --stripe-size");
+  return Status::success();
+}
+
+}  // namespace
+
+std::string encode_manifest(const Manifest& m, std::uint64_t layout_digest) {
+  WireWriter out;
+  out.u8(kVersion);
+  out.u64(layout_digest);
+  out.text(m.checkpoint);
+  out.u32(m.rank);
+  out.text(m.host);
+  out.text(m.device_key);
+  out.u64(m.free_device_bytes);
+  out.u32(static_cast<std::uint32_t>(m.segments.size()));
+  for (const SegmentInfo& segment : m.segments) {
+    out.u64(segment.address);
+    out.u64(segment.bytes);
+    out.text(segment.path);
+  }
+  out.u32(static_cast<std::uint32_t>(m.digests.size()));
+  for (const UnitDigest& digest : m.digests) {
+    out.u32(digest.frame);
+    out.u32(digest.stripe);
+    out.u64(digest.xxh3);
+  }
+  return out.take();
+}
+
+Result<std::vector<Manifest>> assemble_manifests(std::span<const std::string_view> messages, std::shared_ptr<const CheckpointLayout> layout,
+                                                 std::uint64_t layout_digest) {
+  std::vector<Manifest> manifests;
+  for (std::uint32_t rank = 0; rank < messages.size(); ++rank) {
+    Result<Message> message = decode_manifest(messages[rank]);
+    if (!message.ok()) return message.status().with_note("manifest of rank {}", rank);
+    CKPT_RETURN_IF_ERROR(check_message(*message, rank, rank == 0 ? message->manifest.checkpoint : manifests[0].checkpoint, layout_digest));
+    message->manifest.layout = layout;
+    manifests.push_back(std::move(message->manifest));
+  }
+  return manifests;
+}
+
+std::string encode_parameters(std::span<const Parameter> parameters) {
+  WireWriter out;
+  out.u8(kVersion);
+  out.u32(static_cast<std::uint32_t>(parameters.size()));
+  for (const Parameter& parameter : parameters) {
+    out.text(parameter.name);
+    out.u8(static_cast<std::uint8_t>(parameter.dtype));
+    out.u8(static_cast<std::uint8_t>(parameter.shape.size()));
+    for (const std::uint64_t dimension : parameter.shape) out.u64(dimension);
+  }
+  return out.take();
+}
+
+Result<std::vector<Parameter>> decode_parameters(std::string_view text) {
+  WireReader in(text);
+  std::vector<Parameter> parameters;
+  if (in.u8() != kVersion) return Status(StatusCode::data_corruption, Scope::group, "the list of tensors is of another version");
+  const std::uint32_t count = in.u32();
+  if (in.fits(count, 6)) parameters.reserve(count);
+  for (std::uint32_t i = 0; in.ok() && i < count; ++i) {
+    Parameter parameter;
+    parameter.name = in.text();
+    const std::uint8_t dtype = in.u8();
+    const std::uint8_t num_dimensions = in.u8();
+    for (std::uint8_t d = 0; in.ok() && d < num_dimensions; ++d) parameter.shape.push_back(in.u64());
+    if (!in.ok()) break;
+    if (dtype >= kNumDTypes) return Status(StatusCode::data_corruption, Scope::group, "tensor {}: unknown dtype {}", parameter.name, dtype);
+    parameter.dtype = static_cast<DType>(dtype);
+    const auto bytes = tensor_bytes(parameter.dtype, parameter.shape);
+    if (!bytes) return Status(StatusCode::data_corruption, Scope::group, "tensor {}: its size overflows", parameter.name);
+    parameter.bytes = *bytes;
+    parameters.push_back(std::move(parameter));
+  }
+  if (!in.finished()) return Status(StatusCode::data_corruption, Scope::group, "the list of tensors is cut or too long");
+  return parameters;
+}
+
+}  // namespace ckpt
