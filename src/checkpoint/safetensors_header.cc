@@ -1,0 +1,140 @@
+#include "checkpoint/safetensors_header.h"
+
+#include <simdjson.h>
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+#include <unordered_set>
+
+#include "base/bytes.h"
+
+namespace ckpt {
+namespace {
+
+namespace dom = simdjson::dom;  // the DOM checks every byte, keeps keys in order and keeps those that stand twice
+
+constexpr std::size_t kMaxNameBytes = 64 * 1024;
+constexpr std::size_t kMaxDimensions = 64;
+
+Status corrupt(std::string_view what) { return Status::of(StatusCode::data_corruption, Scope::operation, std::string(what)); }
+Status corrupt_tensor(std::string_view name, std::string_view what) { return corrupt(fmt::format("tensor {}: {}", name, what)); }
+
+Result<std::vector<std::uint64_t>> read_numbers(dom::element value, std::size_t most) {
+  dom::array array;
+  if (value.get_array().get(array)) return corrupt("is no list");
+  std::vector<std::uint64_t> numbers;
+  for (const dom::element element : array) {
+    std::uint64_t number = 0;
+    if (element.get_uint64().get(number)) return corrupt("holds something that is no whole number from 0 to 2^64-1");
+    if (numbers.size() == most) return corrupt(fmt::format("has more than {} entries", most));
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+struct RawTensor {
+  std::string dtype;
+  std::vector<std::uint64_t> shape;
+  std::vector<std::uint64_t> offsets;
+};
+
+Result<RawTensor> read_tensor(std::string_view name, dom::element value) {
+  dom::object object;
+  if (value.get_object().get(object)) return corrupt_tensor(name, "its entry is no object");
+  RawTensor raw;
+  std::set<std::string_view> seen;
+  for (const auto [key, content] : object) {
+    if (!seen.insert(key).second) return corrupt_tensor(name, fmt::format("{} stands twice", key));
+    if (key == "dtype") {
+      std::string_view text;
+      if (content.get_string().get(text)) return corrupt_tensor(name, "dtype is no text");
+      raw.dtype = text;
+    } else if (key == "shape" || key == "data_offsets") {
+      Result<std::vector<std::uint64_t>> numbers = read_numbers(content, key == "shape" ? kMaxDimensions : 2);
+      if (!numbers.ok()) return corrupt_tensor(name, fmt::format("{} {}", key, numbers.status().message()));
+      (key == "shape" ? raw.shape : raw.offsets) = std::move(numbers).value();
+    } else {
+      return corrupt_tensor(name, fmt::format("unknown field {}", key));
+    }
+  }
+  if (seen.size() != 3) return corrupt_tensor(name, "dtype, shape and data_offsets are needed");
+  return raw;
+}
+
+Result<SafetensorsEntry> check_tensor(const std::string& name, RawTensor raw, std::uint64_t data_bytes) {
+  const auto dtype = dtype_from_name(raw.dtype);
+  if (!dtype) return corrupt_tensor(name, fmt::format("unknown dtype {}", raw.dtype));
+  if (raw.offsets.size() != 2) return corrupt_tensor(name, "data_offsets must be [begin, end]");
+  const std::uint64_t begin = raw.offsets[0];
+  const std::uint64_t end = raw.offsets[1];
+  if (begin > end) return corrupt_tensor(name, fmt::format("data_offsets [{}, {}] run backwards", begin, end));
+  if (end > data_bytes)
+    return corrupt_tensor(
+        name, fmt::format("data_offsets [{}, {}] reach beyond the {} bytes of data: the file is cut, or the header wrong", begin, end, data_bytes));
+  const auto bytes = tensor_bytes(*dtype, raw.shape);
+  if (!bytes) return corrupt_tensor(name, "its shape overflows, or is no whole number of bytes");
+  if (*bytes != end - begin) return corrupt_tensor(name, fmt::format("its shape needs {} bytes and data_offsets give {}", *bytes, end - begin));
+  return SafetensorsEntry{{name, *dtype, std::move(raw.shape), *bytes}, begin};
+}
+
+Status read_metadata(dom::element value, std::map<std::string, std::string>& metadata) {
+  dom::object object;
+  if (value.get_object().get(object)) return corrupt("__metadata__ is no object");
+  for (const auto [key, content] : object) {
+    std::string_view text;
+    if (content.get_string().get(text)) return corrupt(fmt::format("__metadata__: {} is no text", key));
+    if (!metadata.emplace(key, text).second) return corrupt(fmt::format("__metadata__: {} stands twice", key));
+  }
+  return Status::success();
+}
+
+/// The official reader refuses data that no tensor covers, and tensors that overlap.
+Status check_coverage(const std::vector<SafetensorsEntry>& entries, std::uint64_t data_bytes) {
+  std::uint64_t next = 0;
+  for (const SafetensorsEntry& entry : entries) {
+    if (entry.offset_bytes < next)
+      return corrupt_tensor(entry.parameter.name,
+                            fmt::format("starts at {} and overlaps the tensor before it, which ends at {}", entry.offset_bytes, next));
+    if (entry.offset_bytes > next)
+      return corrupt_tensor(entry.parameter.name, fmt::format("starts at {} and leaves a hole after {}", entry.offset_bytes, next));
+    next = entry.offset_bytes + entry.parameter.bytes;
+  }
+  if (next != data_bytes) return corrupt(fmt::format("the tensors end at {} and the data at {}", next, data_bytes));
+  return Status::success();
+}
+
+Status read_entry(std::string_view name, dom::element value, std::uint64_t data_bytes, SafetensorsHeader& header) {
+  if (name.size() > kMaxNameBytes) return corrupt(fmt::format("a name of {} bytes is longer than {}", name.size(), kMaxNameBytes));
+  if (name == "__metadata__") return read_metadata(value, header.metadata);
+  CKPT_ASSIGN_OR_RETURN(RawTensor raw, read_tensor(name, value));
+  CKPT_ASSIGN_OR_RETURN(SafetensorsEntry entry, check_tensor(std::string(name), std::move(raw), data_bytes));
+  header.entries.push_back(std::move(entry));
+  return Status::success();
+}
+
+}  // namespace
+
+Result<SafetensorsHeader> parse_safetensors_header(std::string_view json, std::uint64_t data_bytes) {
+  if (json.empty() || json.front() != '{') return corrupt("the header does not start with {");
+  dom::parser parser(kMaxHeaderBytes + 1);
+  dom::object object;
+  if (const auto error = parser.parse(json.data(), json.size()).get_object().get(object))
+    return corrupt(fmt::format("the header is no valid JSON object: {}", simdjson::error_message(error)));
+  SafetensorsHeader header;
+  header.entries.reserve(object.size());
+  std::unordered_set<std::string_view> names;
+  for (const auto [name, value] : object) {
+    if (!names.insert(name).second) return corrupt_tensor(name, "stands twice in the header");
+    CKPT_RETURN_IF_ERROR(read_entry(name, value, data_bytes, header));
+  }
+  std::sort(header.entries.begin(), header.entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
+    const std::uint64_t a_end = a.offset_bytes + a.parameter.bytes;
+    const std::uint64_t b_end = b.offset_bytes + b.parameter.bytes;
+    return std::tie(a.offset_bytes, a_end, a.parameter.name) < std::tie(b.offset_bytes, b_end, b.parameter.name);
+  });
+  CKPT_RETURN_IF_ERROR(check_coverage(header.entries, data_bytes));
+  return header;
+}
+
+}  // namespace ckpt
