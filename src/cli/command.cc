@@ -28,7 +28,7 @@ void add_common_options(CLI::App& command, CommonOptions& common, const std::vec
   command.add_flag("--json", common.json, "Print one JSON document for machines");
   command.add_flag("-q,--quiet", common.quiet, "Print errors only");
   std::vector<std::string_view> names(settings);
-  names.push_back("log_level");
+  names.emplace_back("log_level");
   for (const std::string_view name : names) {
     const Option* option = find_option(name);
     const std::string flag = flag_of(name);

@@ -13,7 +13,8 @@ constexpr std::string_view kHeading =
     "# Options and exit codes\n\n"
     "Written by `scripts/generate-docs` from the tables in `src/base/options.cc` and `include/ckpt/status.h`; a test compares.\n\n"
     "Every option has one name everywhere: `--bucket-size` on the command line is `bucket_size` in the library and `CKPT_BUCKET_SIZE` in the\n"
-    "environment. The command line wins over the environment, which wins over the default. Sizes: `4096`, `512MiB`, `8GB`. Durations: `30s`, `200ms`,\n"
+    "environment. The command line wins over the environment, which wins over the default. Sizes: `4096`, `512MiB`, `8GB`. Durations: `30s`, "
+    "`200ms`,\n"
     "`5m`, `2h`. `ckpt-engine COMMAND --help` says which options a command takes.\n\n";
 
 /// A whole number of the largest binary unit that fits; the exact number otherwise.

@@ -1,0 +1,102 @@
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cli/doctor/probes.h"
+
+namespace ckpt {
+namespace {
+
+/// A made-up machine: a folder with the files that /proc and /sys would have.
+class Doctor : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string path = std::filesystem::temp_directory_path() / "doctor-XXXXXX";
+    ASSERT_NE(::mkdtemp(path.data()), nullptr);
+    root_ = path;
+  }
+  void TearDown() override { std::filesystem::remove_all(root_); }
+
+  void write(const std::string& path, const std::string& text) const {
+    std::filesystem::create_directories(std::filesystem::path(root_ + path).parent_path());
+    std::ofstream(root_ + path) << text;
+  }
+  [[nodiscard]] MachineFiles files() const { return MachineFiles(root_); }
+
+  static const Finding* find(const std::vector<Finding>& findings, std::string_view what) {
+    for (const Finding& finding : findings)
+      if (finding.what == what) return &finding;
+    return nullptr;
+  }
+  std::string root_;
+};
+
+TEST_F(Doctor, TheTightestBoundOfTheCgroupsCounts) {
+  write("/proc/self/cgroup", "1:cpu:/old\n0::/pod/box\n");
+  write("/sys/fs/cgroup/pod/box/memory.max", "max\n");
+  write("/sys/fs/cgroup/pod/memory.max", "8000000000\n");
+  write("/sys/fs/cgroup/pod/memory.current", "3000000000\n");
+  const auto findings = examine_memory(files());
+  ASSERT_NE(find(findings, "cgroup bound"), nullptr);
+  EXPECT_EQ(find(findings, "cgroup bound")->value, "5.00 GB left of 8.00 GB");
+}
+
+TEST_F(Doctor, NoCgroupFilesMeanNoBound) { EXPECT_EQ(find(examine_memory(files()), "cgroup bound")->value, "none"); }
+
+TEST_F(Doctor, HugePagesThatAreOffAreALackWithItsMend) {
+  write("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
+  const auto findings = examine_memory(files());
+  const Finding* finding = find(findings, "transparent huge pages");
+  ASSERT_NE(finding, nullptr);
+  EXPECT_EQ(finding->verdict, Verdict::lack);
+  EXPECT_NE(finding->mend.find("madvise"), std::string::npos);
+  write("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+  EXPECT_EQ(find(examine_memory(files()), "transparent huge pages")->verdict, Verdict::good);
+}
+
+TEST_F(Doctor, ACpuQuotaBelowTheCpusIsALack) {
+  write("/proc/self/cgroup", "0::/\n");
+  write("/sys/fs/cgroup/cpu.max", "50000 100000\n");
+  const auto findings = examine_processors(files());
+  ASSERT_NE(find(findings, "CPU quota"), nullptr);
+  EXPECT_EQ(find(findings, "CPU quota")->value, "0.5 CPUs");
+  write("/sys/fs/cgroup/cpu.max", "max 100000\n");
+  EXPECT_EQ(find(examine_processors(files()), "CPU quota"), nullptr);
+}
+
+TEST_F(Doctor, RdmaPortsAreListedWithTheirState) {
+  EXPECT_EQ(find(examine_network(files()), "RDMA devices")->value, "none");
+  write("/sys/class/infiniband/mlx5_0/ports/1/state", "4: ACTIVE\n");
+  write("/sys/class/infiniband/mlx5_0/ports/1/rate", "400 Gb/sec (4X NDR)\n");
+  write("/sys/class/infiniband/mlx5_1/ports/1/state", "1: DOWN\n");
+  const auto findings = examine_network(files());
+  EXPECT_EQ(find(findings, "RDMA mlx5_0 port 1")->value, "4: ACTIVE, 400 Gb/sec (4X NDR)");
+  EXPECT_EQ(find(findings, "RDMA mlx5_1 port 1")->verdict, Verdict::lack);
+}
+
+TEST_F(Doctor, ALackSaysWhatItCostsAndNothingElseDoes) {
+  for (const auto& findings :
+       {examine_processors(files()), examine_memory(files()), examine_limits(files()), examine_libraries(), examine_network(files())})
+    for (const Finding& finding : findings) EXPECT_EQ(finding.verdict == Verdict::lack, !finding.cost.empty()) << finding.what;
+}
+
+TEST(DoctorOutput, JsonCountsTheLacks) {
+  const std::vector<Finding> findings = {{"memory", "a", "1", Verdict::good, "", ""}, {"memory", "b", "\"\xff", Verdict::lack, "slow", "mend it"}};
+  const auto document = nlohmann::json::parse(findings_json(findings));
+  EXPECT_EQ(document["lacks"], 1);
+  EXPECT_EQ(document["findings"][1]["verdict"], "lack");
+}
+
+TEST(DoctorOutput, TextNamesEachTopicOnce) {
+  const std::vector<Finding> findings = {{"memory", "a", "1", Verdict::good, "", ""}, {"memory", "b", "2", Verdict::lack, "slow", "mend it"}};
+  const std::string text = findings_text(findings);
+  EXPECT_EQ(text.find("memory"), text.rfind("memory"));
+  EXPECT_NE(text.find("costs: slow"), std::string::npos);
+  EXPECT_NE(text.find("1 lacking"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ckpt
