@@ -1,0 +1,26 @@
+/// How much memory this process may still take, and which limit says so.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "ckpt/result.h"
+
+namespace ckpt {
+
+/// A bound and its name, for the error text.
+struct MemoryBound {
+  std::uint64_t bytes;
+  std::string limit;  ///< "memory.max of the cgroup", "RLIMIT_AS", "MemAvailable"
+};
+
+/// The tightest hard bound (cgroup v1 or v2 on the way up, RLIMIT_AS). UINT64_MAX with an empty name where there is none.
+[[nodiscard]] MemoryBound hard_memory_bound();
+/// MemAvailable of /proc/meminfo: an estimate of the kernel, only good for a warning.
+[[nodiscard]] std::uint64_t available_memory();
+[[nodiscard]] std::uint64_t total_memory();
+
+/// resource_exhausted with the missing bytes and the limit's name unless `bytes` more fit; logs a warning where only MemAvailable is short.
+[[nodiscard]] Status check_memory(std::uint64_t bytes, const char* what);
+
+}  // namespace ckpt

@@ -1,0 +1,68 @@
+#include "os/shared_memory.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+
+#include "base/bytes.h"
+#include "base/fault_point.h"
+#include "os/error.h"
+
+namespace ckpt {
+namespace {
+
+constexpr std::uint64_t kHugePage = 2 * MiB;
+
+Status unmapped(std::uint64_t bytes) { return errno_status(errno, fmt::format("map {} bytes", bytes)); }
+
+}  // namespace
+
+Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+Mapping::~Mapping() {
+  if (data_ != nullptr) ::munmap(data_, bytes_);
+}
+
+Result<Mapping> Mapping::shared(int fd, std::uint64_t bytes, Access access) {
+  CKPT_FAULT_POINT("sys.mmap");
+  const int protection = access == Access::read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* data = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
+  if (data == MAP_FAILED) return unmapped(bytes);
+  return Mapping(static_cast<std::byte*>(data), bytes);
+}
+
+Result<Mapping> Mapping::anonymous(std::uint64_t bytes) {
+  CKPT_FAULT_POINT("sys.mmap");
+  const std::uint64_t wanted = align_up(bytes, kHugePage);
+  void* raw = ::mmap(nullptr, wanted + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) return unmapped(wanted);
+  auto* begin = static_cast<std::byte*>(raw);
+  const std::uint64_t before = align_up(reinterpret_cast<std::uint64_t>(begin), kHugePage) - reinterpret_cast<std::uint64_t>(begin);
+  if (before > 0) ::munmap(begin, before);
+  if (before < kHugePage) ::munmap(begin + before + wanted, kHugePage - before);
+  ::madvise(begin + before, wanted, MADV_HUGEPAGE);  // a wish: ordinary pages work too
+  return Mapping(begin + before, wanted);
+}
+
+Result<UniqueFd> create_memfd(const char* name, std::uint64_t bytes) {
+  CKPT_FAULT_POINT("sys.memfd_create");
+  UniqueFd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid()) return errno_status(errno, "create a memfd");
+  if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) return errno_status(errno, fmt::format("grow a memfd to {} bytes", bytes));
+  if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return errno_status(errno, "seal a memfd");
+  return fd;
+}
+
+Result<std::uint64_t> size_of(int fd) {
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) return errno_status(errno, "stat a descriptor");
+  return static_cast<std::uint64_t>(info.st_size);
+}
+
+}  // namespace ckpt
