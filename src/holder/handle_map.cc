@@ -1,0 +1,51 @@
+#include "holder/handle_map.h"
+
+#include <charconv>
+#include <fstream>
+
+#include "base/fault_point.h"
+
+namespace ckpt {
+namespace {
+
+constexpr std::string_view kPrefix = "HOST-";
+
+Status bad_key(std::string_view key, std::string_view why) {
+  return {StatusCode::invalid_argument, Scope::operation, "handle map: key \"{}\": {}", key.substr(0, 200), why};
+}
+
+Result<std::uint64_t> rank_of_key(std::string_view key, std::string_view boot_id) {
+  if (!key.starts_with(kPrefix)) return bad_key(key, "this engine maps host memory only").advise("run the sender with --device host");
+  const std::size_t dash = key.rfind('-');
+  const std::string_view host = dash < kPrefix.size() ? std::string_view{} : key.substr(kPrefix.size(), dash - kPrefix.size());
+  std::uint64_t rank = 0;
+  const auto [end, error] = std::from_chars(key.data() + dash + 1, key.data() + key.size(), rank);
+  if (host.empty() || error != std::errc{} || end != key.data() + key.size()) return bad_key(key, "not of the form HOST-<boot id>-<rank>");
+  if (host != boot_id) return bad_key(key, fmt::format("the sender is on another host; this one is {}", boot_id));
+  return rank;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> addresses_of_workers(const std::map<std::string, std::string>& handles, std::uint32_t tp, std::string_view boot_id) {
+  std::map<std::uint64_t, std::string> by_rank;
+  for (const auto& [key, address] : handles) {
+    CKPT_ASSIGN_OR_RETURN(const std::uint64_t rank, rank_of_key(key, boot_id));
+    if (!by_rank.emplace(rank, address).second) return bad_key(key, "its rank is there twice");
+  }
+  if (by_rank.size() != tp)
+    return Status(StatusCode::invalid_argument, Scope::operation, "handle map: {} entries for {} workers", by_rank.size(), tp)
+        .advise("give the sender --inference-parallel-size equal to the engine's --tp");
+  std::vector<std::string> addresses;
+  for (auto& [rank, address] : by_rank) addresses.push_back(std::move(address));
+  return addresses;
+}
+
+Result<std::string> read_boot_id() {
+  CKPT_FAULT_POINT("sys.open");
+  std::string id;
+  if (std::ifstream file("/proc/sys/kernel/random/boot_id"); file >> id) return id;
+  return Status(StatusCode::internal, Scope::process, "/proc/sys/kernel/random/boot_id cannot be read");
+}
+
+}  // namespace ckpt
