@@ -96,8 +96,12 @@ class Planted(unittest.TestCase):
     def test_header_without_a_sentence(self):
         self.expect("src/os/file.h", "#pragma once\n", "opens with a ///")
 
-    def test_heavy_header_in_a_header(self):
-        self.expect("src/os/file.h", "/// Files.\n#pragma once\n#include <nlohmann/json.hpp>\n", "is heavy")
+    def test_heavy_header_in_a_header_that_many_sources_see(self):
+        heavy = {"src/os/file.h": "/// Files.\n#pragma once\n#include <nlohmann/json.hpp>\n"}
+        self.assertEqual(problems_of({**CLEAN, **heavy}), [])
+        users = {f"src/os/user{number}.cc": '#include "os/file.h"\n' for number in range(4)}
+        found = problems_of({**CLEAN, **heavy, **users})
+        self.assertTrue(any("src/os/file.h:3: <nlohmann/json.hpp> is heavy, and 5 sources" in problem for problem in found), found)
 
     def test_source_that_does_not_include_its_header_first(self):
         self.expect("src/os/file.cc", '#include <fcntl.h>\n#include "os/file.h"\n', "stands alone")
