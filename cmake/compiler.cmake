@@ -34,5 +34,8 @@ if(CKPT_SANITIZE)
   add_link_options(-fsanitize=${CKPT_SANITIZE})
   add_compile_definitions(CKPT_SANITIZED=1)
 endif()
+if(CKPT_BUILD_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)  # libraries report their coverage; targets bring the engine
+endif()
 find_package(Threads REQUIRED)
 target_link_libraries(ckpt_flags INTERFACE Threads::Threads)

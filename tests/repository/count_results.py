@@ -1,7 +1,8 @@
 """Counts a whole test run: every case of GoogleTest, pytest and unittest inside the ctest entries, and records of other tools.
 
-Usage: count_results.py DIRECTORY. Reads DIRECTORY/*.xml (ctest --output-junit) and DIRECTORY/*.records (lines "group<TAB>name<TAB>passed|failed|skipped
-<TAB>reason"). Prints failed and skipped tests with reasons, then the one line "N passed, N failed, N skipped". Exit code 1 when a test failed, none
+Usage: count_results.py DIRECTORY [--stopped-in PHASE]. Reads DIRECTORY/*.xml (ctest --output-junit) and DIRECTORY/*.records (lines "group<TAB>name<TAB>passed|failed|skipped
+<TAB>reason"). PHASE is what ended the run early: it counts as a failure unless a test of
+it failed (a build, for example). Prints failed and skipped tests with reasons, then the one line "N passed, N failed, N skipped". Exit code 1 when a test failed, none
 ran, or one was skipped with CI=true in the environment.
 """
 
@@ -108,6 +109,8 @@ def count(directory: Path) -> Totals:
 
 def main() -> int:
     totals = count(Path(sys.argv[1]))
+    if sys.argv[2:3] == ["--stopped-in"] and not totals.failed:
+        totals.failed.append(f"{sys.argv[3]}: see its output above")
     for title, entries in (("failed", totals.failed), ("skipped", totals.skipped)):
         if entries:
             print(f"\n{title}:")
