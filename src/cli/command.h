@@ -37,6 +37,7 @@ CommandRunner add_doctor(CLI::App& app, CommonOptions& common);
 CommandRunner add_bench(CLI::App& app, CommonOptions& common);
 CommandRunner add_demo(CLI::App& app, CommonOptions& common);
 CommandRunner add_serve(CLI::App& app, CommonOptions& common);
+CommandRunner add_make_checkpoint(CLI::App& app, CommonOptions& common);
 CommandRunner add_engine_worker(CLI::App& app, CommonOptions& common);  ///< hidden: started by `engine` alone
 
 /// Adds `--json`, `--quiet` and `--log-level` to `command`, and `--name` for each of `settings`, with help, range and default from the option table.

@@ -16,8 +16,17 @@ struct Entry {
 
 // Commands in the order of `--help`.
 constexpr Entry kCommands[] = {
-    {"update", add_update}, {"launch", add_launch}, {"engine", add_engine}, {"plan", add_plan},   {"inspect", add_inspect},
-    {"doctor", add_doctor}, {"bench", add_bench},   {"demo", add_demo},     {"serve", add_serve}, {"engine-worker", add_engine_worker},
+    {"update", add_update},
+    {"launch", add_launch},
+    {"engine", add_engine},
+    {"plan", add_plan},
+    {"inspect", add_inspect},
+    {"doctor", add_doctor},
+    {"bench", add_bench},
+    {"demo", add_demo},
+    {"serve", add_serve},
+    {"make-checkpoint", add_make_checkpoint},
+    {"engine-worker", add_engine_worker},
 };
 
 void print_error(const Status& status, bool json) {
