@@ -41,22 +41,26 @@ class BucketSession {
   /// Waits for the worker, sends the handle of `buffer` and reads its answer.
   ///   deadline_exceeded, unavailable (peer)   it never came, or went      remote_error (peer)  it could not map the buffer
   [[nodiscard]] virtual Status connect(const ExportedBuffer& buffer, Deadline deadline) = 0;
-  /// Offers one bucket and waits for the worker's answer, also for the last one. The slot may be refilled once this returns ok.
+  /// Offers one bucket (`message` from encode_bucket) and waits for the worker's answer, also for the last one. The slot may be refilled once this
+  /// returns ok.
   ///   remote_error      (peer)  the worker's loader raised; its text is kept
   ///   unavailable       (peer)  the worker disconnected, or its HTTP call ended first
   ///   deadline_exceeded (peer)  no answer by `deadline` or within the ack timeout
-  [[nodiscard]] virtual Status offer(std::uint32_t bucket, std::span<const PlacedTensor> tensors, std::span<const UnitCheck> checks,
-                                     Deadline deadline) = 0;
-  /// Tells the worker to let go of the buffer, and waits until it has. The buffer may be freed afterwards (dialect 1: its post-load hook has run,
-  /// too).
+  [[nodiscard]] virtual Status offer(std::uint32_t bucket, std::string_view message, Deadline deadline) = 0;
+  /// Tells the worker to let go of the buffer, and waits until it has: the buffer may be freed afterwards. Native workers also check here that
+  /// everything has come and answer *prepared*; a worker of dialect 1 has run its post-load hook.
   [[nodiscard]] virtual Status release(Deadline deadline) = 0;
-  /// Lets the worker finish (post-load hook; native: prepare) and waits for its answer. After ok the worker has everything: the HTTP reply decides.
+  /// The go-ahead after all workers of all engines have released: post-load hook (dialect 2), commit (native). After ok the HTTP reply decides.
   [[nodiscard]] virtual Status finish(Deadline deadline) = 0;
   /// The dialect in use, once known (after finish at the latest).
   [[nodiscard]] virtual Dialect dialect() const = 0;
   /// Ends any call under way with `reason` and tells the worker at destruction. From any thread.
   virtual void abort(const Status& reason) noexcept = 0;
 };
+
+/// The message that offers a bucket. Worked out once per plan: a warm update does no per-tensor work. `checks` travel in native messages only.
+[[nodiscard]] std::string encode_bucket(Dialect dialect, std::uint32_t bucket, std::span<const PlacedTensor> tensors,
+                                        std::span<const UnitCheck> checks);
 
 /// Binds a fresh, unguessable address and records it in the journal. `abort` ends every wait of the session; it must outlive it.
 [[nodiscard]] Result<std::unique_ptr<BucketSession>> open_session(const SessionOptions& options, const AbortSignal& abort);

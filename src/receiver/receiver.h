@@ -29,7 +29,8 @@ class UpdateSink {
   [[nodiscard]] virtual Status apply(std::span<const ReceivedTensor> tensors) = 0;
   /// The buffer is unmapped.
   virtual void released() = 0;
-  /// Everything has come: check completeness and answer *prepared* by returning ok. Must not make the new weights visible.
+  /// Everything has come: check completeness and answer *prepared* by returning ok. Must not make the new weights visible: only when receive_update
+  /// returns ok has the sender said that every worker of every engine is prepared.
   [[nodiscard]] virtual Status prepare() = 0;
 };
 
@@ -39,9 +40,9 @@ struct ReceiveOptions {
   Duration heartbeat_timeout = std::chrono::seconds(10);
 };
 
-/// Runs one session to its end. ok: the sink answered prepared and the sender knows it. cancelled: the sender aborted (its reason is kept).
-/// unavailable (peer): the sender went away. Every message is checked before it is used: offsets, sizes, names; data_corruption names tensor and
-/// reason.
+/// Runs one session to its end. ok: the sink answered prepared, and the sender gave the go-ahead to commit. cancelled: the sender aborted (its reason
+/// is kept). unavailable (peer): the sender went away. Every message is checked before it is used: offsets, sizes, names; data_corruption names
+/// tensor and reason.
 [[nodiscard]] Status receive_update(const ReceiveOptions& options, UpdateSink& sink, Deadline deadline, const AbortSignal& abort);
 
 }  // namespace ckpt

@@ -1,0 +1,164 @@
+#include "channel/zmq_socket.h"
+
+#include <unistd.h>
+#include <zmq.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+#include "base/fault_point.h"
+
+namespace ckpt {
+namespace {
+
+Status zmq_error(std::string_view what) { return {StatusCode::internal, Scope::peer, "{}: {}", what, zmq_strerror(zmq_errno())}; }
+
+int as_ms(Duration duration) { return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()); }
+
+}  // namespace
+
+struct ZmqSocket::Handles {
+  void* context = nullptr;
+  void* socket = nullptr;
+  void* monitor = nullptr;
+  std::string bound_path;  // libzmq leaves the file of an ipc socket behind
+
+  ~Handles() {
+    if (socket != nullptr) zmq_socket_monitor(socket, nullptr, 0);
+    if (monitor != nullptr) zmq_close(monitor);
+    if (socket != nullptr) zmq_close(socket);
+    if (context != nullptr) zmq_ctx_term(context);  // returns at once: LINGER is 0 everywhere
+    if (!bound_path.empty()) ::unlink(bound_path.c_str());
+  }
+};
+
+ZmqSocket::ZmqSocket(std::unique_ptr<Handles> handles) : handles_(std::move(handles)) {}
+ZmqSocket::~ZmqSocket() = default;
+
+Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(Role role, const std::string& address, const ZmqSocketOptions& options) {
+  CKPT_FAULT_POINT("sys.zmq_socket");
+  static std::atomic<std::uint64_t> counter{0};
+  auto handles = std::make_unique<Handles>();
+  handles->context = zmq_ctx_new();
+  if (handles->context == nullptr) return zmq_error("make a ZeroMQ context");
+  handles->socket = zmq_socket(handles->context, role == Role::request_and_bind ? ZMQ_REQ : ZMQ_REP);
+  if (handles->socket == nullptr) return zmq_error("make a ZeroMQ socket");
+  const auto set = [&](int option, int value) { return zmq_setsockopt(handles->socket, option, &value, sizeof value) == 0; };
+  if (!set(ZMQ_LINGER, 0) || !set(ZMQ_HEARTBEAT_IVL, as_ms(options.heartbeat_interval)) ||
+      !set(ZMQ_HEARTBEAT_TIMEOUT, as_ms(options.heartbeat_timeout)) || !set(ZMQ_RECONNECT_IVL, 20))
+    return zmq_error("set up a ZeroMQ socket");
+  const std::string events = fmt::format("inproc://monitor-{}", counter++);
+  if (zmq_socket_monitor(handles->socket, events.c_str(), ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) != 0)
+    return zmq_error("monitor a ZeroMQ socket");
+  handles->monitor = zmq_socket(handles->context, ZMQ_PAIR);
+  const int none = 0;
+  if (handles->monitor == nullptr || zmq_setsockopt(handles->monitor, ZMQ_LINGER, &none, sizeof none) != 0 ||
+      zmq_connect(handles->monitor, events.c_str()) != 0)
+    return zmq_error("monitor a ZeroMQ socket");
+  const bool opened =
+      role == Role::request_and_bind ? zmq_bind(handles->socket, address.c_str()) == 0 : zmq_connect(handles->socket, address.c_str()) == 0;
+  if (!opened) return zmq_error(fmt::format("{} {}", role == Role::request_and_bind ? "bind" : "connect to", address));
+  if (role == Role::request_and_bind && address.starts_with("ipc:///")) handles->bound_path = address.substr(6);
+  return std::unique_ptr<ZmqSocket>(new ZmqSocket(std::move(handles)));
+}
+
+void ZmqSocket::drain_monitor() {
+  for (;;) {
+    zmq_msg_t frame;
+    zmq_msg_init(&frame);
+    if (zmq_msg_recv(&frame, handles_->monitor, ZMQ_DONTWAIT) < 0) {
+      zmq_msg_close(&frame);
+      return;
+    }
+    std::uint16_t event = 0;
+    if (zmq_msg_size(&frame) >= sizeof event) std::memcpy(&event, zmq_msg_data(&frame), sizeof event);
+    const bool more = zmq_msg_more(&frame) != 0;
+    zmq_msg_close(&frame);
+    if (more) {  // the address; of no interest
+      zmq_msg_init(&frame);
+      zmq_msg_recv(&frame, handles_->monitor, 0);
+      zmq_msg_close(&frame);
+    }
+    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+      ++peers_;
+      had_peer_ = true;
+    }
+    if (event == ZMQ_EVENT_DISCONNECTED && peers_ > 0) --peers_;
+  }
+}
+
+bool ZmqSocket::has_peer() {
+  drain_monitor();
+  return peers_ > 0;
+}
+
+/// One poll over socket, monitor and abort; returns when any of them has something, or with the reason to stop.
+Status ZmqSocket::wait(short events, Deadline deadline, const AbortSignal& abort, std::string_view what, const Watched* watched) {
+  CKPT_RETURN_IF_ERROR(abort.check());
+  if (deadline.passed()) return {StatusCode::deadline_exceeded, Scope::peer, "{}: the deadline has passed", what};
+  zmq_pollitem_t items[4] = {{handles_->socket, 0, events, 0},
+                             {handles_->monitor, 0, ZMQ_POLLIN, 0},
+                             {nullptr, abort.fd(), ZMQ_POLLIN, 0},
+                             {nullptr, watched != nullptr ? watched->fd : -1, ZMQ_POLLIN, 0}};
+  if (zmq_poll(items, watched != nullptr ? 4 : 3, std::min(deadline.poll_ms(), 1000)) < 0 && zmq_errno() != EINTR) return zmq_error(what);
+  if (watched != nullptr && (items[3].revents & ZMQ_POLLIN) != 0) CKPT_RETURN_IF_ERROR(watched->ready());
+  if ((items[1].revents & ZMQ_POLLIN) != 0) drain_monitor();
+  return abort.check();
+}
+
+Status ZmqSocket::wait_for_peer(Deadline deadline, const AbortSignal& abort) {
+  while (!has_peer()) CKPT_RETURN_IF_ERROR(wait(0, deadline, abort, "waiting for the worker to connect"));
+  return Status::success();
+}
+
+Status ZmqSocket::send(std::string_view message, Deadline deadline, const AbortSignal& abort, std::string_view what) {
+  CKPT_FAULT_POINT("sys.zmq_send");
+  for (;;) {
+    if (had_peer_ && !has_peer()) return {StatusCode::unavailable, Scope::peer, "{}: the other side disconnected", what};
+    if (zmq_send(handles_->socket, message.data(), message.size(), ZMQ_DONTWAIT) >= 0) return Status::success();
+    if (zmq_errno() != EAGAIN && zmq_errno() != EINTR) return zmq_error(what);
+    CKPT_RETURN_IF_ERROR(wait(ZMQ_POLLOUT, deadline, abort, what));
+  }
+}
+
+Result<std::string> ZmqSocket::receive(std::size_t max_bytes, Deadline deadline, const AbortSignal& abort, std::string_view what,
+                                       const Watched* watched) {
+  CKPT_FAULT_POINT("sys.zmq_recv");
+  for (;;) {
+    zmq_msg_t frame;
+    zmq_msg_init(&frame);
+    const int got = zmq_msg_recv(&frame, handles_->socket, ZMQ_DONTWAIT);
+    const int error = zmq_errno();
+    if (got >= 0) {
+      std::string message;
+      const bool fits = zmq_msg_size(&frame) <= max_bytes && zmq_msg_more(&frame) == 0;
+      if (fits) message.assign(static_cast<const char*>(zmq_msg_data(&frame)), zmq_msg_size(&frame));
+      const std::size_t size = zmq_msg_size(&frame);
+      zmq_msg_close(&frame);
+      if (!fits)
+        return Status(StatusCode::resource_exhausted, Scope::peer, "{}: a message of {} bytes is longer than {}, or in several parts", what, size,
+                      max_bytes);
+      return message;
+    }
+    zmq_msg_close(&frame);
+    if (error != EAGAIN && error != EINTR) return zmq_error(what);
+    if (had_peer_ && !has_peer()) {
+      // What the peer sent before it went may still be in the pipe: one more look.
+      zmq_pollitem_t item{handles_->socket, 0, ZMQ_POLLIN, 0};
+      if (zmq_poll(&item, 1, 0) <= 0) return Status(StatusCode::unavailable, Scope::peer, "{}: the other side disconnected", what);
+      continue;
+    }
+    CKPT_RETURN_IF_ERROR(wait(ZMQ_POLLIN, deadline, abort, what, watched));
+  }
+}
+
+bool ZmqSocket::peer_leaves_within(Duration timeout) {
+  const AbortSignal never;
+  const Deadline deadline = Deadline::after(timeout);
+  while (has_peer())
+    if (!wait(0, deadline, never, "the worker to leave").ok()) return false;
+  return true;
+}
+
+}  // namespace ckpt

@@ -1,0 +1,58 @@
+/// One libzmq socket with its monitor, used so that nothing ever blocks: both ends of the engine channel.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/deadline.h"
+#include "ckpt/result.h"
+#include "os/abort_signal.h"
+
+namespace ckpt {
+
+struct ZmqSocketOptions {
+  Duration heartbeat_interval = std::chrono::seconds(1);
+  Duration heartbeat_timeout = std::chrono::seconds(10);
+};
+
+/// REQ that binds (sender) or REP that connects (worker). LINGER is 0. Threads: one at a time.
+/// Peers are counted by the monitor: a peer that was there and is gone ends every wait with unavailable.
+class ZmqSocket {
+ public:
+  enum class Role : std::uint8_t { request_and_bind, reply_and_connect };
+
+  [[nodiscard]] static Result<std::unique_ptr<ZmqSocket>> open(Role role, const std::string& address, const ZmqSocketOptions& options);
+  ~ZmqSocket();
+  ZmqSocket(const ZmqSocket&) = delete;
+  ZmqSocket& operator=(const ZmqSocket&) = delete;
+
+  /// Until a peer has finished its handshake.
+  [[nodiscard]] Status wait_for_peer(Deadline deadline, const AbortSignal& abort);
+  /// Queues one message. unavailable when the peer is gone.
+  [[nodiscard]] Status send(std::string_view message, Deadline deadline, const AbortSignal& abort, std::string_view what);
+  /// While a receive waits, `ready` also runs whenever `fd` is readable; an error from it ends the receive.
+  struct Watched {
+    int fd;
+    std::function<Status()> ready;
+  };
+  /// The next message. resource_exhausted when it is longer than `max_bytes`.
+  [[nodiscard]] Result<std::string> receive(std::size_t max_bytes, Deadline deadline, const AbortSignal& abort, std::string_view what,
+                                            const Watched* watched = nullptr);
+  /// Waits until the peer has gone; true if it has within `timeout`.
+  [[nodiscard]] bool peer_leaves_within(Duration timeout);
+  /// Whether a peer is connected, by what the monitor has said so far.
+  [[nodiscard]] bool has_peer();
+
+ private:
+  struct Handles;
+  explicit ZmqSocket(std::unique_ptr<Handles> handles);
+  void drain_monitor();
+  [[nodiscard]] Status wait(short events, Deadline deadline, const AbortSignal& abort, std::string_view what, const Watched* watched = nullptr);
+  std::unique_ptr<Handles> handles_;
+  int peers_ = 0;
+  bool had_peer_ = false;
+};
+
+}  // namespace ckpt
