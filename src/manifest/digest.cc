@@ -37,12 +37,14 @@ std::uint64_t digest(const CheckpointLayout& layout) {
   }
   stream.number(layout.frames.num_ranks);
   stream.number(layout.frames.striped ? 1 : 0);
+  stream.number(layout.frames.frames.size());
   for (const Frame& frame : layout.frames.frames) {
     stream.number(frame.placements.size());
     for (const Placement& placement : frame.placements) {
       stream.number(placement.parameter);
       stream.number(placement.offset_bytes);
     }
+    stream.number(frame.stripes.size());
     for (const Stripe& stripe : frame.stripes) stream.numbers(stripe.unit_bytes);
   }
   return stream.value();

@@ -45,28 +45,34 @@ struct Frame {
   friend bool operator==(const Frame&, const Frame&) = default;
 };
 
+/// What sizes the frames.
+struct FrameOptions {
+  std::uint64_t bucket_bytes = 0;  ///< wanted frame size; rounded down to a multiple of 256, at least 256
+  std::uint64_t stripe_bytes = 0;  ///< most bytes of a unit: a stripe is num_ranks × min(stripe_bytes, frame / num_ranks); unused by shares
+  friend bool operator==(const FrameOptions&, const FrameOptions&) = default;
+};
+
 /// The whole packing. Immutable once made.
 struct FrameLayout {
   std::uint32_t num_ranks = 0;
   std::uint64_t frame_bytes = 0;  ///< largest frame: what a slot must take
   bool striped = true;            ///< false: shares given by the caller
   std::vector<Frame> frames;
+  FrameOptions options;               ///< that it was made with: with the parameters, all it takes to make it again
+  std::vector<std::uint32_t> shares;  ///< number of parameters of each rank's share; empty when striped
 
   [[nodiscard]] std::uint64_t total_bytes() const;                 ///< of all frames, padding included
   [[nodiscard]] std::uint64_t bytes_of(std::uint32_t rank) const;  ///< what `rank` holds, padding included
   friend bool operator==(const FrameLayout&, const FrameLayout&) = default;
 };
 
-struct FrameOptions {
-  std::uint64_t bucket_bytes;  ///< wanted frame size; rounded down to a multiple of 256, at least 256
-  std::uint64_t stripe_bytes;  ///< most bytes of a unit (C of the design is min(stripe_bytes, frame / N))
-};
-
-/// Frames striped over `num_ranks` (≥ 1) from the parameters in file order. invalid_argument: sizes that overflow 2^62 in all.
+/// Frames striped over `num_ranks` (≥ 1) from the parameters in file order.
+/// invalid_argument: more than 2^62 bytes in all, or so many stripes that describing them would take hundreds of megabytes.
 [[nodiscard]] Result<FrameLayout> make_striped_layout(std::span<const Parameter> parameters, std::uint32_t num_ranks, const FrameOptions& options);
 
 /// Frames of shares that the caller gave: `parameters` holds rank 0's tensors, then rank 1's, …; `owner[i]` (non-decreasing) is the rank of
-/// parameter i. Tensors stay whole on their rank; each frame takes a part of every rank's share in proportion, so that all links work on it.
+/// parameter i. Tensors stay whole on their rank, in order; each frame takes from every rank in proportion to its share, so that all links work on
+/// it. Errors as above, and owners that fall or name no rank.
 [[nodiscard]] Result<FrameLayout> make_share_layout(std::span<const Parameter> parameters, std::span<const std::uint32_t> owner,
                                                     std::uint32_t num_ranks, const FrameOptions& options);
 

@@ -12,7 +12,7 @@ struct Message {
   std::uint64_t layout_digest = 0;
 };
 
-Result<Message> decode_manifest(std::string_view text) {
+Result<Message> decode_message(std::string_view text) {
   WireReader in(text);
   Message message;
   Manifest& m = message.manifest;
@@ -43,14 +43,15 @@ Result<Message> decode_manifest(std::string_view text) {
   return message;
 }
 
-Status check_message(const Message& message, std::uint32_t rank, const std::string& checkpoint, std::uint64_t layout_digest) {
+/// Against rank 0's message, which all ranks have, so that all ranks come to the same error.
+Status check_message(const Message& message, std::uint32_t rank, const Message& of_rank_0) {
   if (message.manifest.rank != rank)
     return {StatusCode::data_corruption, Scope::group, "the manifest of rank {} says that it is rank {}'s", rank, message.manifest.rank};
-  if (message.manifest.checkpoint != checkpoint)
-    return {StatusCode::failed_precondition, Scope::group, "rank {} registered checkpoint {}, rank 0 {}", rank,
-            message.manifest.checkpoint,     checkpoint};
-  if (message.layout_digest != layout_digest)
-    return Status(StatusCode::failed_precondition, Scope::group, "rank {} read other headers or packed them differently", rank)
+  if (message.manifest.checkpoint != of_rank_0.manifest.checkpoint)
+    return {StatusCode::failed_precondition, Scope::group, "rank {} registered checkpoint {}, rank 0 {}", rank, message.manifest.checkpoint,
+            of_rank_0.manifest.checkpoint};
+  if (message.layout_digest != of_rank_0.layout_digest)
+    return Status(StatusCode::failed_precondition, Scope::group, "rank {} read other headers than rank 0, or packed them differently", rank)
         .advise("give every rank the same checkpoint, --bucket-size and --stripe-size");
   return Status::success();
 }
@@ -83,13 +84,20 @@ std::string encode_manifest(const Manifest& m, std::uint64_t layout_digest) {
 
 Result<std::vector<Manifest>> assemble_manifests(std::span<const std::string_view> messages, std::shared_ptr<const CheckpointLayout> layout,
                                                  std::uint64_t layout_digest) {
-  std::vector<Manifest> manifests;
+  std::vector<Message> decoded;
   for (std::uint32_t rank = 0; rank < messages.size(); ++rank) {
-    Result<Message> message = decode_manifest(messages[rank]);
+    Result<Message> message = decode_message(messages[rank]);
     if (!message.ok()) return message.status().with_note("manifest of rank {}", rank);
-    CKPT_RETURN_IF_ERROR(check_message(*message, rank, rank == 0 ? message->manifest.checkpoint : manifests[0].checkpoint, layout_digest));
-    message->manifest.layout = layout;
-    manifests.push_back(std::move(message->manifest));
+    decoded.push_back(std::move(message).value());
+    CKPT_RETURN_IF_ERROR(check_message(decoded.back(), rank, decoded.front()));
+  }
+  if (!decoded.empty() && decoded.front().layout_digest != layout_digest)
+    return Status(StatusCode::failed_precondition, Scope::group, "the ranks' manifests are of another layout than this rank's: {:016x}, not {:016x}",
+                  decoded.front().layout_digest, layout_digest);
+  std::vector<Manifest> manifests;
+  for (Message& message : decoded) {
+    message.manifest.layout = layout;
+    manifests.push_back(std::move(message.manifest));
   }
   return manifests;
 }
@@ -101,7 +109,7 @@ std::string encode_parameters(std::span<const Parameter> parameters) {
   for (const Parameter& parameter : parameters) {
     out.text(parameter.name);
     out.u8(static_cast<std::uint8_t>(parameter.dtype));
-    out.u8(static_cast<std::uint8_t>(parameter.shape.size()));
+    out.u32(static_cast<std::uint32_t>(parameter.shape.size()));
     for (const std::uint64_t dimension : parameter.shape) out.u64(dimension);
   }
   return out.take();
@@ -112,13 +120,14 @@ Result<std::vector<Parameter>> decode_parameters(std::string_view text) {
   std::vector<Parameter> parameters;
   if (in.u8() != kVersion) return Status(StatusCode::data_corruption, Scope::group, "the list of tensors is of another version");
   const std::uint32_t count = in.u32();
-  if (in.fits(count, 6)) parameters.reserve(count);
+  if (in.fits(count, 9)) parameters.reserve(count);
   for (std::uint32_t i = 0; in.ok() && i < count; ++i) {
     Parameter parameter;
     parameter.name = in.text();
     const std::uint8_t dtype = in.u8();
-    const std::uint8_t num_dimensions = in.u8();
-    for (std::uint8_t d = 0; in.ok() && d < num_dimensions; ++d) parameter.shape.push_back(in.u64());
+    const std::uint32_t num_dimensions = in.u32();
+    if (in.fits(num_dimensions, 8)) parameter.shape.reserve(num_dimensions);
+    for (std::uint32_t d = 0; in.ok() && d < num_dimensions; ++d) parameter.shape.push_back(in.u64());
     if (!in.ok()) break;
     if (dtype >= kNumDTypes) return Status(StatusCode::data_corruption, Scope::group, "tensor {}: unknown dtype {}", parameter.name, dtype);
     parameter.dtype = static_cast<DType>(dtype);

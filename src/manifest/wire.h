@@ -1,12 +1,15 @@
 /// Little-endian fields in a byte string, for the messages of this library.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>
 
 namespace ckpt {
+
+static_assert(std::endian::native == std::endian::little, "fields are copied as they lie in memory");
 
 /// Appends fields to a string.
 class WireWriter {
