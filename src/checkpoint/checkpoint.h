@@ -1,6 +1,7 @@
 /// A Hugging Face checkpoint directory, from its headers alone: the start of the data path. Nothing of the tensors' bytes is read here.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -41,6 +42,15 @@ struct Checkpoint {
 
 /// The same for files given one by one (a caller's share).
 [[nodiscard]] Result<Checkpoint> open_checkpoint_files(std::span<const std::string> paths);
+
+/// A checkpoint as far as it can be read, and what is wrong with it.
+struct CheckpointSurvey {
+  Checkpoint checkpoint;
+  std::vector<Status> problems;  ///< as open_checkpoint gives them, at most as many as asked for; empty: nothing is wrong
+};
+
+/// Like open_checkpoint, but goes on behind a problem: for people who want to know all of them.
+[[nodiscard]] CheckpointSurvey survey_checkpoint(const std::string& directory, std::size_t max_problems);
 
 /// ok if engines can take every tensor; else invalid_argument naming the first one they cannot (sub-byte, complex) and its file.
 [[nodiscard]] Status check_engines_take(const Checkpoint& checkpoint);

@@ -2,6 +2,10 @@
 
 #include <simdjson.h>
 
+#include <utility>
+
+#include "checkpoint/printable.h"
+
 namespace ckpt {
 namespace {
 
@@ -27,10 +31,11 @@ Status read_weight_map(dom::element value, std::map<std::string, std::string>& m
   if (value.get_object().get(weights)) return corrupt("weight_map is no object");
   for (const auto [name, content] : weights) {
     std::string_view file;
-    if (content.get_string().get(file)) return corrupt(fmt::format("the file of tensor {} is no text", name));
+    if (content.get_string().get(file)) return corrupt(fmt::format("the file of tensor {} is no text", printable(name)));
     if (!stays_inside(file))
-      return {StatusCode::invalid_argument, Scope::operation, "tensor {}: its file \"{}\" lies outside the directory", name, file};
-    if (!map.emplace(name, file).second) return corrupt(fmt::format("tensor {} stands twice", name));
+      return {StatusCode::invalid_argument, Scope::operation, "tensor {}: its file \"{}\" lies outside the directory", printable(name),
+              printable(file)};
+    if (!map.emplace(name, file).second) return corrupt(fmt::format("tensor {} stands twice", printable(name)));
   }
   return Status::success();
 }

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "checkpoint/problems.h"
 #include "ckpt/result.h"
 #include "manifest/parameter.h"
 
@@ -27,7 +28,10 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-/// Parses the JSON part. `data_bytes`: what follows the header in the file; the tensors must cover it without hole or overlap.
+/// Parses the JSON part and adds what is wrong to `problems`; goes on with the next tensor until that is full. What could be read is returned.
+[[nodiscard]] SafetensorsHeader parse_safetensors_header(std::string_view json, std::uint64_t data_bytes, ProblemList& problems);
+
+/// The same, ending at the first problem. `data_bytes`: what follows the header in the file; the tensors must cover it without hole or overlap.
 /// Pure. data_corruption names the tensor and the reason.
 [[nodiscard]] Result<SafetensorsHeader> parse_safetensors_header(std::string_view json, std::uint64_t data_bytes);
 

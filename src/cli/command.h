@@ -17,8 +17,9 @@ namespace ckpt {
 
 /// Values of the options that all commands have. Filled while the command line is parsed; read when the command runs.
 struct CommonOptions {
-  bool json = false;   ///< one JSON document on standard output, nothing else there
-  bool quiet = false;  ///< errors only
+  bool json = false;        ///< one JSON document on standard output, nothing else there
+  bool quiet = false;       ///< errors only
+  bool error_told = false;  ///< set by a command that has printed its error: main() adds nothing
   Settings settings = Settings::defaults();
 };
 

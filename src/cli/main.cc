@@ -74,7 +74,7 @@ int run(int argc, char** argv) {
   for (std::size_t i = 0; i < runners.size(); ++i) {
     if (!app.got_subcommand(kCommands[i].name)) continue;
     const Status status = runners[i]();
-    if (!status.ok()) print_error(status, common.json);
+    if (!status.ok() && !common.error_told) print_error(status, common.json);
     return info(status.code()).exit_code;
   }
   return info(StatusCode::internal).exit_code;
