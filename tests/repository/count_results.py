@@ -1,9 +1,10 @@
 """Counts a whole test run: every case of GoogleTest, pytest and unittest inside the ctest entries, and records of other tools.
 
-Usage: count_results.py DIRECTORY [--stopped-in PHASE]. Reads DIRECTORY/*.xml (ctest --output-junit) and DIRECTORY/*.records (lines "group<TAB>name<TAB>passed|failed|skipped
-<TAB>reason"). PHASE is what ended the run early: it counts as a failure unless a test of
-it failed (a build, for example). Prints failed and skipped tests with reasons, then the one line "N passed, N failed, N skipped". Exit code 1 when a test failed, none
-ran, or one was skipped with CI=true in the environment.
+Usage: count_results.py DIRECTORY [--stopped-in PHASE]
+
+Reads DIRECTORY/*.xml (ctest --output-junit) and DIRECTORY/*.records (lines "group<TAB>name<TAB>passed|failed|skipped<TAB>reason"). PHASE is what ended the
+run early: it counts as a failure unless a test failed (a build, for example). Prints failed and skipped tests with reasons, then the one line
+"N passed, N failed, N skipped". Exit code 1 when a test failed, none ran, or one was skipped with CI=true in the environment.
 """
 
 import os
