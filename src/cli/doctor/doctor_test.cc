@@ -34,17 +34,13 @@ class Doctor : public testing::Test {
   std::string root_;
 };
 
-TEST_F(Doctor, TheTightestBoundOfTheCgroupsCounts) {
-  write("/proc/self/cgroup", "1:cpu:/old\n0::/pod/box\n");
-  write("/sys/fs/cgroup/pod/box/memory.max", "max\n");
-  write("/sys/fs/cgroup/pod/memory.max", "8000000000\n");
-  write("/sys/fs/cgroup/pod/memory.current", "3000000000\n");
-  const auto findings = examine_memory(files());
-  ASSERT_NE(find(findings, "cgroup bound"), nullptr);
-  EXPECT_EQ(find(findings, "cgroup bound")->value, "5.00 GB left of 8.00 GB");
+TEST_F(Doctor, MemoryIsReadInBytesOfAnyUnit) {
+  write("/proc/meminfo", "MemTotal:       2000000 kB\nMemAvailable:   1000000 kB\nHugePages_Total:      16\nHugepagesize:       2048 kB\n");
+  EXPECT_EQ(files().meminfo("MemAvailable"), 1'024'000'000U);
+  EXPECT_EQ(files().meminfo("HugePages_Total"), 16U);
+  EXPECT_EQ(files().meminfo("Absent"), std::nullopt);
+  EXPECT_EQ(find(examine_memory(files()), "reserved huge pages")->value, "16 of 2.10 MB");
 }
-
-TEST_F(Doctor, NoCgroupFilesMeanNoBound) { EXPECT_EQ(find(examine_memory(files()), "cgroup bound")->value, "none"); }
 
 TEST_F(Doctor, HugePagesThatAreOffAreALackWithItsMend) {
   write("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");

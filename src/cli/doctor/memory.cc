@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "cli/doctor/probes.h"
+#include "os/limits.h"
 
 namespace ckpt {
 namespace {
@@ -17,25 +18,12 @@ Finding free_memory(const MachineFiles& files) {
   return finding;
 }
 
-/// The tightest bound of this process's cgroup and its parents.
-void cgroup_bound(const MachineFiles& files, std::vector<Finding>& findings) {
-  std::optional<std::uint64_t> least_free;
-  std::uint64_t its_limit = 0;
-  for (const std::string& group : files.cgroups()) {
-    const auto limit = files.number(group + "/memory.max");
-    if (!limit) continue;
-    const std::uint64_t used = files.number(group + "/memory.current").value_or(0);
-    const std::uint64_t left = used < *limit ? *limit - used : 0;
-    if (least_free && *least_free <= left) continue;
-    least_free = left;
-    its_limit = *limit;
-  }
-  if (!least_free) {
-    findings.push_back({"memory", "cgroup bound", "none", Verdict::good, "", ""});
-    return;
-  }
-  findings.push_back({"memory", "cgroup bound", fmt::format("{} left of {}", format_bytes(*least_free), format_bytes(its_limit)), Verdict::note, "",
-                      "page cache and /dev/shm count too; a load that would exceed it is refused before it starts"});
+/// The bound that loading checks before it takes memory.
+Finding hard_bound() {
+  const MemoryBound bound = hard_memory_bound();
+  if (bound.limit.empty()) return {"memory", "bound", "none", Verdict::good, "", ""};
+  return {"memory",      "bound", fmt::format("{} left by {}", format_bytes(bound.bytes), bound.limit),
+          Verdict::note, "",      "page cache and /dev/shm may count too; a load that would exceed it is refused before it starts"};
 }
 
 Finding transparent_huge_pages(const MachineFiles& files) {
@@ -73,13 +61,7 @@ Finding reserved_huge_pages(const MachineFiles& files) {
 }  // namespace
 
 std::vector<Finding> examine_memory(const MachineFiles& files) {
-  std::vector<Finding> findings;
-  findings.push_back(free_memory(files));
-  cgroup_bound(files, findings);
-  findings.push_back(transparent_huge_pages(files));
-  findings.push_back(shared_huge_pages(files));
-  findings.push_back(reserved_huge_pages(files));
-  return findings;
+  return {free_memory(files), hard_bound(), transparent_huge_pages(files), shared_huge_pages(files), reserved_huge_pages(files)};
 }
 
 }  // namespace ckpt
