@@ -84,10 +84,10 @@ constexpr std::uint64_t kLeastExperts = 4;
 /// One cut more, what matters least first. False when nothing is left to cut.
 bool cut(SyntheticDimensions& d) {
   const std::uint64_t kept_layers = d.dense_layers + 1;
-  if (d.vocab > kSmallVocab)
-    d.vocab /= 2;
-  else if (d.experts > kFewExperts)
+  if (d.experts > kFewExperts)
     d.experts /= 2;
+  else if (d.vocab > kSmallVocab)
+    d.vocab /= 2;
   else if (d.layers > std::max<std::uint64_t>(kept_layers, 2))
     --d.layers;
   else if (d.experts > kLeastExperts)
