@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/fault_point.h"
 #include "support/matchers.h"
 #include "support/temporary_directory.h"
 
@@ -59,6 +60,12 @@ struct Broken {
 
 std::string one(const char* entry) { return std::string(R"({"t":{)") + entry + "}}"; }
 
+std::string repeated(std::string_view text, int times) {
+  std::string all;
+  while (times-- > 0) all += text;
+  return all;
+}
+
 std::vector<Broken> broken_files() {
   const auto corrupt = StatusCode::data_corruption;
   std::string long_header = safetensors("{}", 0);
@@ -101,6 +108,36 @@ std::vector<Broken> broken_files() {
        corrupt, "tensor b: starts at 2 and overlaps"},
       {"Hole", safetensors(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[1],"data_offsets":[5,6]}})", 6),
        corrupt, "leaves a hole"},
+      {"EmptyTensorInsideAnother",
+       safetensors(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"e":{"dtype":"U8","shape":[0],"data_offsets":[2,2]}})", 4), corrupt,
+       "tensor e: starts at 2 and overlaps"},
+      {"EmptyTensorBehindTheEnd", safetensors(one(R"("dtype":"U8","shape":[0],"data_offsets":[5,5])"), 4), corrupt, "reach beyond the 4 bytes"},
+      {"TheSameBytesTwice",
+       safetensors(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4), corrupt,
+       "tensor b: starts at 0 and overlaps"},
+      {"HoleAtTheStart", safetensors(one(R"("dtype":"U8","shape":[3],"data_offsets":[1,4])"), 4), corrupt, "starts at 1 and leaves a hole after 0"},
+      {"DataWithoutTensors", safetensors("{}", 4), corrupt, "the tensors end at 0 and the data at 4"},
+      {"OverflowBeforeAZero", safetensors(one(R"("dtype":"U8","shape":[4294967296,4294967296,0],"data_offsets":[0,0])"), 0), corrupt, "overflows"},
+      {"BitsOverflow", safetensors(one(R"("dtype":"U64","shape":[4611686018427387904],"data_offsets":[0,0])"), 0), corrupt, "overflows"},
+      {"NumberBeyond64Bits", safetensors(one(R"("dtype":"U8","shape":[18446744073709551616],"data_offsets":[0,0])"), 0), corrupt, "no valid JSON"},
+      {"TooManyDimensions", safetensors(one((R"("dtype":"U8","data_offsets":[0,1],"shape":[1)" + repeated(",1", 64) + "]").c_str()), 1), corrupt,
+       "shape has more than 64 entries"},
+      {"ShapeIsNoList", safetensors(one(R"("dtype":"U8","shape":4,"data_offsets":[0,4])"), 4), corrupt, "shape is no list"},
+      {"DtypeIsNoText", safetensors(one(R"("dtype":1,"shape":[4],"data_offsets":[0,4])"), 4), corrupt, "dtype is no text"},
+      {"EntryIsNull", safetensors(R"({"t":null})", 0), corrupt, "tensor t: its entry is no object"},
+      {"HeaderOfNoBytes", safetensors("", 0), corrupt, "does not start with {"},
+      {"SpacesBeforeTheObject", safetensors("  {}", 0), corrupt, "does not start with {"},
+      {"ByteOrderMark", safetensors("\xef\xbb\xbf{}", 0), corrupt, "does not start with {"},
+      {"LoneSurrogate", safetensors(R"({"\ud800":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", 0), corrupt, "no valid JSON"},
+      {"OverlongUtf8", safetensors("{\"\xc0\xaf\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0), corrupt, "no valid JSON"},
+      {"RawNewlineInAName", safetensors("{\"\n\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0), corrupt, "no valid JSON"},
+      {"NestedObjects", safetensors(repeated("{\"a\":", 100000), 0), corrupt, "no valid JSON"},
+      {"ZerosAfterTheObject", safetensors(std::string("{}\0\0", 4), 0), corrupt, "no valid JSON"},
+      {"EscapeSequenceInAName", safetensors(R"({"\u001b[2J":7})", 0), corrupt, "tensor \\x1b[2J: its entry"},
+      {"LongName", safetensors("{\"" + std::string(70000, 'n') + "\":{}}", 0), corrupt, "a name of 70000 bytes is longer than"},
+      {"MetadataTwice", safetensors(R"({"__metadata__":{},"__metadata__":{}})", 0), corrupt, "__metadata__: stands twice"},
+      {"MetadataKeyTwice", safetensors(R"({"__metadata__":{"a":"1","a":"2"}})", 0), corrupt, "__metadata__: a stands twice"},
+      {"MetadataIsAList", safetensors(R"({"__metadata__":[]})", 0), corrupt, "__metadata__ is no object"},
       {"MetadataIsNoText", safetensors(R"({"__metadata__":{"a":1}})", 0), corrupt, "__metadata__: a is no text"},
   };
 }
@@ -114,6 +151,40 @@ TEST(Checkpoint, BrokenFilesAreRefusedByNameAndReason) {
     EXPECT_THAT(result, Is(broken.code, HasSubstr(broken.text)));
     EXPECT_THAT(result, Is(broken.code, HasSubstr("model.safetensors")));
   }
+}
+
+TEST(Checkpoint, HeadersOfTensOfMegabytesAreRead) {
+  std::string json = "{";
+  for (int i = 0; i < 100'000; ++i)
+    json += fmt::format(R"({}"layer.{}.{}":{{"dtype":"U8","shape":[1],"data_offsets":[{},{}]}})", i > 0 ? "," : "", i, repeated("x", 150), i, i + 1);
+  const TemporaryDirectory dir;
+  dir.write("model.safetensors", safetensors(json + "}", 100'000));
+  const auto checkpoint = open_checkpoint(dir.path());
+  ASSERT_OK(checkpoint);
+  EXPECT_GT(checkpoint->locations[0].offset_bytes, 20'000'000u);
+  EXPECT_EQ(checkpoint->parameters.size(), 100'000u);
+}
+
+TEST(Checkpoint, NullMetadataIsNoMetadata) {
+  const TemporaryDirectory dir;
+  dir.write("model.safetensors", safetensors(R"({"__metadata__":null})", 0));
+  EXPECT_OK(open_checkpoint(dir.path()));
+}
+
+TEST(Checkpoint, EveryProblemIsFoundByASurveyAndTheFirstIsTheOneOfOpening) {
+  const TemporaryDirectory dir;
+  dir.write("a.safetensors", "short");
+  dir.write("b.safetensors",
+            safetensors(R"({"x":7,"t":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"y":{"dtype":"Q","shape":[],"data_offsets":[4,5]}})", 5));
+  dir.write("c.safetensors", safetensors(one(R"("dtype":"U8","shape":[4],"data_offsets":[0,4])"), 4));
+  const CheckpointSurvey survey = survey_checkpoint(dir.path(), 10);
+  ASSERT_EQ(survey.problems.size(), 4u);
+  EXPECT_EQ(survey.problems[0], open_checkpoint(dir.path()).status());
+  EXPECT_THAT(survey.problems[1].message(), HasSubstr("tensor x"));
+  EXPECT_THAT(survey.problems[2].message(), HasSubstr("tensor y: unknown dtype Q"));
+  EXPECT_THAT(survey.problems[3].message(), HasSubstr("tensor t is also in"));
+  EXPECT_EQ(survey.checkpoint.files.size(), 3u);
+  EXPECT_EQ(survey_checkpoint(dir.path(), 2).problems.size(), 2u);
 }
 
 class ShardedCheckpoint : public ::testing::Test {
@@ -175,6 +246,79 @@ TEST_F(ShardedCheckpoint, ShardsThatAreNoFilesAreRefused) {
   std::filesystem::create_symlink(dir_ / "nowhere", dir_ / "s2.safetensors");
   EXPECT_THAT(with_index(index), Is(StatusCode::not_found, HasSubstr("s2.safetensors")));
 }
+
+TEST_F(ShardedCheckpoint, ADanglingLinkSaysWhereItLeads) {
+  const char* index = R"({"weight_map":{"t":"s1.safetensors","u":"s2.safetensors"}})";
+  std::filesystem::remove(dir_ / "s2.safetensors");
+  std::filesystem::create_symlink("../../blobs/0123", dir_ / "s2.safetensors");
+  EXPECT_THAT(with_index(index), Is(StatusCode::not_found, HasSubstr("leads nowhere (to ../../blobs/0123)")));
+  EXPECT_THAT(with_index(index), Is(StatusCode::not_found, HasSubstr("tensor u of the index has no file")));
+}
+
+TEST_F(ShardedCheckpoint, AnIndexThatIsNoFileIsRefusedAndNotPassedOver) {
+  const std::string path = dir_ / "model.safetensors.index.json";
+  std::filesystem::create_symlink("nowhere", path);
+  EXPECT_THAT(open_checkpoint(dir_.path()), Is(StatusCode::not_found, HasSubstr("index.json")));
+  std::filesystem::remove(path);
+  std::filesystem::create_directory(path);
+  EXPECT_THAT(open_checkpoint(dir_.path()), Is(StatusCode::failed_precondition, HasSubstr("is a folder")));
+  std::filesystem::remove(path);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_THAT(open_checkpoint(dir_.path()), Is(StatusCode::failed_precondition, HasSubstr("is no regular file")));
+  std::filesystem::remove(path);
+  dir_.write("model.safetensors.index.json", "{");
+  std::filesystem::resize_file(path, 200'000'000);
+  EXPECT_THAT(open_checkpoint(dir_.path()), Is(StatusCode::resource_exhausted, HasSubstr("an index of 200000000 bytes is longer")));
+}
+
+TEST_F(ShardedCheckpoint, OnlyWhatTheIndexNamesIsRead) {
+  dir_.write("consolidated.safetensors", "broken");
+  EXPECT_OK(with_index(R"({"weight_map":{"t":"s1.safetensors","u":"s2.safetensors"}})"));
+}
+
+TEST_F(ShardedCheckpoint, WithoutAnIndexHiddenAndOtherFilesAreLeftOut) {
+  dir_.write("._s1.safetensors", "broken");
+  dir_.write("s1.safetensors.bak", "broken");
+  dir_.write("pytorch_model.bin", "broken");
+  EXPECT_EQ(open_checkpoint(dir_.path())->files.size(), 2u);
+}
+
+TEST_F(ShardedCheckpoint, ShardsMayLieInFolders) {
+  std::filesystem::create_directory(dir_ / "part");
+  std::filesystem::rename(dir_ / "s2.safetensors", dir_ / "part/s2.safetensors");
+  EXPECT_OK(with_index(R"({"weight_map":{"t":"s1.safetensors","u":"part/s2.safetensors"}})"));
+}
+
+TEST_F(ShardedCheckpoint, TheCacheOfHuggingFaceIsRead) {
+  const std::filesystem::path root = dir_ / "models--org--name";
+  std::filesystem::create_directories(root / "blobs");
+  std::filesystem::create_directories(root / "snapshots/abc");
+  ASSERT_OK(with_index(R"({"weight_map":{"t":"s1.safetensors","u":"s2.safetensors"}})"));
+  for (const char* name : {"s1.safetensors", "s2.safetensors", "model.safetensors.index.json"}) {
+    std::filesystem::rename(dir_ / name, root / "blobs" / std::to_string(std::hash<std::string>{}(name)));
+    std::filesystem::create_symlink("../../blobs/" + std::to_string(std::hash<std::string>{}(name)), root / "snapshots/abc" / name);
+  }
+  std::filesystem::create_directory_symlink("models--org--name/snapshots/abc", dir_ / "current");
+  for (const std::string& path : {(root / "snapshots/abc").string(), dir_ / "current"}) {
+    const auto checkpoint = open_checkpoint(path);
+    ASSERT_OK(checkpoint);
+    EXPECT_EQ(checkpoint->parameters.size(), 2u);
+  }
+}
+
+#ifdef CKPT_FAULT_POINTS
+TEST_F(ShardedCheckpoint, AnyFailingSystemCallEndsWithItsError) {
+  ASSERT_OK(with_index(R"({"weight_map":{"t":"s1.safetensors","u":"s2.safetensors"}})"));
+  int num_failures = 0;
+  for (bool failed = true; failed; ++num_failures) {
+    ASSERT_OK(set_fault_rules(fmt::format("*:{}:error", num_failures + 1)));
+    failed = !open_checkpoint(dir_.path()).ok();
+    ASSERT_OK(set_fault_rules(""));
+    ASSERT_LT(num_failures, 100);
+  }
+  EXPECT_GT(num_failures, 5);
+}
+#endif
 
 TEST_F(ShardedCheckpoint, LinksIntoABlobFolderAreFollowed) {
   std::filesystem::create_directory(dir_ / "snapshot");

@@ -1,10 +1,10 @@
 #include "holder/model.h"
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/config.h"
 
 namespace ckpt {
 namespace {
@@ -24,35 +24,15 @@ Result<HolderModel> decode(const json& document) {
   return model;
 }
 
-std::uint64_t count_in(const json& config, const char* key) {
-  const auto found = config.find(key);
-  return found != config.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
-}
-
-Result<TpConfig> read_config(const std::string& path) {
-  std::ifstream file(path);
-  if (!file)
-    return Status(StatusCode::not_found, Scope::operation, "{}: cannot be opened", path).advise("give the model's directory, with its config.json");
-  const json document = json::parse(file, nullptr, false);
-  if (!document.is_object()) return Status(StatusCode::data_corruption, Scope::operation, "{}: no JSON object", path);
-  const auto text = document.find("text_config");  // of models that also see or hear
-  const json& config = text != document.end() && text->is_object() ? *text : document;
-  TpConfig out{count_in(config, "num_attention_heads"), count_in(config, "num_key_value_heads"), 0, 0};
-  const json block = document.value(json::json_pointer("/quantization_config/weight_block_size"), json());
-  if (block.is_array() && block.size() == 2 && block[0].is_number_unsigned() && block[1].is_number_unsigned()) {
-    out.scale_block_rows = block[0];
-    out.scale_block_columns = block[1];
-  }
-  return out;
-}
-
 }  // namespace
 
 Result<HolderModel> load_model(const std::string& directory) {
   CKPT_ASSIGN_OR_RETURN(const Checkpoint checkpoint, open_checkpoint(directory));
   CKPT_RETURN_IF_ERROR(check_engines_take(checkpoint));
-  CKPT_ASSIGN_OR_RETURN(const TpConfig config, read_config(directory + "/config.json"));
-  return HolderModel{config, checkpoint.parameters};
+  const Result<ModelConfig> config = read_model_config(directory);
+  if (!config.ok()) return config.status().advise("give the model's directory, with its config.json");
+  return HolderModel{{config->num_attention_heads, config->num_key_value_heads, config->weight_block_rows, config->weight_block_columns},
+                     checkpoint.parameters};
 }
 
 Bytes encode_model(const HolderModel& model) {
