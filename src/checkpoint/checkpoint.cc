@@ -30,15 +30,15 @@ class Joiner {
 
   void add(ShardFile shard) {
     const auto index = static_cast<std::uint32_t>(checkpoint_.files.size());
+    checkpoint_.files.push_back(std::move(shard.file));
     for (SafetensorsEntry& entry : shard.header.entries) {
       const auto [found, fresh] = owner_.emplace(entry.parameter.name, index);
       if (!fresh)
-        problems_.add(corrupt(
-            fmt::format("{}: tensor {} is also in {}", shard.file.path, printable(entry.parameter.name), checkpoint_.files[found->second].path)));
+        problems_.add(corrupt(fmt::format("{}: tensor {} is also in {}", checkpoint_.files[index].path, printable(entry.parameter.name),
+                                          checkpoint_.files[found->second].path)));
       checkpoint_.locations.push_back({index, shard.data_offset + entry.offset_bytes});
       checkpoint_.parameters.push_back(std::move(entry.parameter));
     }
-    checkpoint_.files.push_back(std::move(shard.file));
   }
 
  private:
