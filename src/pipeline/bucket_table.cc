@@ -37,6 +37,14 @@ Status add_checks(const Plan& plan, std::uint32_t rank, std::span<const UnitDige
 
 }  // namespace
 
+void BucketTable::encode(Dialect dialect) {
+  const bool native = dialect == Dialect::native;
+  if (encoded_native_ == native) return;
+  for (std::uint32_t frame = 0; frame < buckets_.size(); ++frame)
+    buckets_[frame].message = encode_bucket(dialect, frame, buckets_[frame].tensors, buckets_[frame].checks);
+  encoded_native_ = native;
+}
+
 Result<BucketTable> BucketTable::create(const Plan& plan, std::span<const std::span<const UnitDigest>> digests_of_rank) {
   BucketTable table;
   const auto num_frames = static_cast<std::uint32_t>(plan.layout->frames.frames.size());

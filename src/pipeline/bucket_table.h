@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "channel/placed_tensor.h"
+#include "channel/bucket_session.h"
 #include "manifest/manifest.h"
 #include "plan/plan.h"
 
@@ -17,20 +17,25 @@ struct Bucket {
   std::uint64_t tensor_bytes = 0;
   std::vector<PlacedTensor> tensors;
   std::vector<UnitCheck> checks;  ///< of all ranks' units that hold tensor bytes; empty without digests
+  std::string message;            ///< what a session offers; empty before encode()
 };
 
-/// One bucket a frame. Immutable; must not outlive the plan's layout.
+/// One bucket a frame. Immutable once encoded; must not outlive the plan's layout.
 class BucketTable {
  public:
   /// `digests_of_rank[r]` are rank r's unit digests; all empty: nothing is verified. invalid_argument if some ranks gave digests and some did not,
   /// or a digest names a unit that the plan does not have.
   [[nodiscard]] static Result<BucketTable> create(const Plan& plan, std::span<const std::span<const UnitDigest>> digests_of_rank);
 
+  /// Works out the messages for sessions of `dialect`; nothing if they are there already.
+  void encode(Dialect dialect);
+
   [[nodiscard]] const Bucket& bucket(std::uint32_t frame) const { return buckets_[frame]; }
   [[nodiscard]] std::uint32_t size() const { return static_cast<std::uint32_t>(buckets_.size()); }
 
  private:
   std::vector<Bucket> buckets_;
+  std::optional<bool> encoded_native_;
 };
 
 }  // namespace ckpt

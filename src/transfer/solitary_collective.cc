@@ -14,7 +14,8 @@ class SolitaryCollective final : public Collective {
  public:
   [[nodiscard]] Result<std::unique_ptr<Work>> all_gather(std::byte*, std::span<const std::uint64_t> unit_bytes, DeviceStream*) override {
     CKPT_RETURN_IF_ERROR(aborted_.check());
-    if (unit_bytes.size() != 1) return Status(StatusCode::invalid_argument, Scope::operation, "all-gather of {} units in a group of one", unit_bytes.size());
+    if (unit_bytes.size() != 1)
+      return Status(StatusCode::invalid_argument, Scope::operation, "all-gather of {} units in a group of one", unit_bytes.size());
     return std::unique_ptr<Work>(std::make_unique<DoneWork>());
   }
   [[nodiscard]] Result<std::unique_ptr<Work>> broadcast(std::span<std::byte>, std::uint32_t root, DeviceStream*) override {

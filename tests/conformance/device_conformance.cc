@@ -112,7 +112,8 @@ TEST_P(DeviceConformance, MemoryAndKeyAreTold) {
   EXPECT_THAT(device_->key(), ::testing::EndsWith("-3"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Device, DeviceConformance, ::testing::ValuesIn(kBackends), [](const auto& backend) { return std::string(backend.param.name); });
+INSTANTIATE_TEST_SUITE_P(Device, DeviceConformance, ::testing::ValuesIn(kBackends),
+                         [](const auto& backend) { return std::string(backend.param.name); });
 
 }  // namespace
 }  // namespace ckpt

@@ -8,6 +8,7 @@ namespace ckpt {
 
 struct UcxOptions {
   std::string tls;                       ///< UCX_TLS to use; empty: UCX's own choice
+  std::string plugin;                    ///< path of libckpt_ucx.so; empty: beside the executable
   std::uint64_t chunk_bytes = 4u << 20;  ///< unit of pipelining
 };
 

@@ -1,0 +1,205 @@
+#include "server/parameter_server.h"
+
+#include "base/fault_point.h"
+#include "base/log.h"
+#include "device/host/host_device.h"
+#include "manifest/metas_json.h"
+#include "os/boot_id.h"
+#include "server/metas_exchange.h"
+#include "server/update_session.h"
+#include "transfer/ucx/ucx_collective.h"
+
+namespace ckpt {
+namespace {
+
+Result<std::unique_ptr<Device>> make_device(const Settings& settings, std::uint32_t rank) {
+  const std::string& kind = settings.text("device");
+  if (kind == "host" || kind == "auto") return make_host_device({static_cast<int>(rank), 0});
+  if (kind == "cuda")
+    return Status(StatusCode::unsupported, Scope::operation, "--device cuda: this build has no CUDA device yet").advise("use --device host");
+  return Status(StatusCode::invalid_argument, Scope::operation, "--device {}: give auto, cuda or host", kind);
+}
+
+FrameOptions frame_options(const Settings& settings) { return {settings.bytes("bucket_size"), settings.bytes("stripe_size")}; }
+
+/// Counts the time of a scope and the bytes set into a stage.
+class StageTimer {
+ public:
+  explicit StageTimer(StageTotals& totals) : totals_(totals), begin_(Clock::real().now()) {}
+  ~StageTimer() { totals_.busy += Clock::real().now() - begin_; }
+  StageTimer(const StageTimer&) = delete;
+  StageTimer& operator=(const StageTimer&) = delete;
+
+ private:
+  StageTotals& totals_;
+  TimePoint begin_;
+};
+
+}  // namespace
+
+ParameterServer::ParameterServer(std::unique_ptr<Group> group, const Settings& settings, StageProgress progress)
+    : group_(std::move(group)), settings_(settings), progress_(std::move(progress)) {}
+
+ParameterServer::~ParameterServer() {
+  forget_transfer();
+  registrations_.clear();
+}
+
+Result<std::unique_ptr<ParameterServer>> ParameterServer::create(std::unique_ptr<Group> group, const Settings& settings, StageProgress progress) {
+  std::unique_ptr<ParameterServer> server(new ParameterServer(std::move(group), settings, std::move(progress)));
+  CKPT_ASSIGN_OR_RETURN(server->host_, boot_id());
+  CKPT_ASSIGN_OR_RETURN(server->device_, make_device(settings, server->group_->rank()));
+  server->pool_ = make_host_pool(*server->device_);
+  CKPT_ASSIGN_OR_RETURN(server->pipeline_, UpdatePipeline::create(*server->device_));
+  return server;
+}
+
+Status ParameterServer::load(Registration& registration, Deadline deadline, const AbortSignal& abort) {
+  StageTotals& totals = totals_[static_cast<std::size_t>(Stage::load)];
+  const StageTimer timer(totals);
+  Span span(Stage::load, "read");
+  LoadOptions options;
+  options.read_threads = static_cast<unsigned>(settings_.count("read_threads"));
+  options.read_chunk_bytes = settings_.bytes("read_chunk_size");
+  options.digests = registration.options.verify;
+  options.adopt = registration.options.adopt;
+  options.progress = [this](const LoadProgress& done) {
+    if (progress_) progress_(Stage::load, done.read_bytes, done.total_bytes);
+  };
+  LoadReport report;
+  CKPT_ASSIGN_OR_RETURN(registration.part,
+                        pool_->load(registration.checkpoint, *registration.layout, group_->rank(), options, deadline, abort, &report));
+  span.add_bytes(report.read_bytes);
+  totals.bytes += report.read_bytes;
+  return Status::success();
+}
+
+Status ParameterServer::register_checkpoint(const std::string& name, const CheckpointSource& source, const RegisterOptions& options,
+                                            Deadline deadline, const AbortSignal& abort) {
+  if (registrations_.contains(name)) return {StatusCode::already_exists, Scope::operation, "a checkpoint named {} is registered", name};
+  CKPT_FAULT_POINT("load.begin");
+  totals_ = {};
+  Registration registration;
+  registration.options = options;
+  registration.share = source.directory.empty();
+  CKPT_ASSIGN_OR_RETURN(registration.checkpoint, registration.share ? open_checkpoint_files(source.files) : open_checkpoint(source.directory));
+  CKPT_RETURN_IF_ERROR(check_engines_take(registration.checkpoint));
+  if (!registration.share) {
+    auto layout = std::make_shared<CheckpointLayout>();
+    layout->parameters = registration.checkpoint.parameters;
+    CKPT_ASSIGN_OR_RETURN(layout->frames, make_striped_layout(layout->parameters, group_->size(), frame_options(settings_)));
+    registration.layout_digest = digest(*layout);
+    registration.layout = std::move(layout);
+    CKPT_RETURN_IF_ERROR(load(registration, deadline, abort));
+  }
+  registrations_.emplace(name, std::move(registration));
+  return Status::success();
+}
+
+Status ParameterServer::unregister_checkpoint(const std::string& name) {
+  if (registrations_.erase(name) == 0) return {StatusCode::not_found, Scope::operation, "no checkpoint named {} is registered", name};
+  return Status::success();
+}
+
+Result<std::uint64_t> ParameterServer::free_device_bytes() {
+  CKPT_ASSIGN_OR_RETURN(const DeviceMemory memory, device_->memory());
+  const std::uint64_t own = buffer_ ? buffer_->bytes() : 0;
+  return memory.free_bytes - memory.free_bytes / 10 + own;  // head room for engines that are starting
+}
+
+Manifest ParameterServer::own_manifest(const std::string& name, const Registration& registration, std::uint64_t free_bytes) const {
+  Manifest manifest;
+  manifest.checkpoint = name;
+  manifest.rank = group_->rank();
+  manifest.host = host_;
+  manifest.device_key = device_->key();
+  manifest.free_device_bytes = free_bytes;
+  manifest.layout = registration.layout;
+  if (registration.part) {
+    manifest.segments = registration.part->segments();
+    manifest.digests = registration.part->digests();
+  }
+  return manifest;
+}
+
+Status ParameterServer::gather_metas(const std::string& name, Deadline deadline, const AbortSignal& abort) {
+  const auto found = registrations_.find(name);
+  if (found == registrations_.end()) return {StatusCode::not_found, Scope::operation, "no checkpoint named {} is registered", name};
+  CKPT_FAULT_POINT("gather.begin");
+  CKPT_RETURN_IF_ERROR(ensure_epoch(deadline));
+  Registration& registration = found->second;
+  const StageTimer timer(totals_[static_cast<std::size_t>(Stage::gather)]);
+  const Span span(Stage::gather, "metas");
+  if (registration.share) {
+    CKPT_ASSIGN_OR_RETURN(ShareLayout shares, gather_shares(*group_, registration.checkpoint, frame_options(settings_), deadline));
+    registration.layout = std::move(shares.layout);
+    registration.layout_digest = digest(*registration.layout);
+    registration.checkpoint = std::move(shares.checkpoint);
+    registration.share = false;  // laid out from now on
+    const Status loaded = load(registration, deadline, abort);
+    CKPT_RETURN_IF_ERROR(group_->agree("load", loaded, deadline));
+  }
+  CKPT_ASSIGN_OR_RETURN(const std::uint64_t free_bytes, free_device_bytes());
+  CKPT_ASSIGN_OR_RETURN(registration.manifests,
+                        gather_manifests(*group_, own_manifest(name, registration, free_bytes), registration.layout_digest, deadline));
+  registration.plan_key = 0;
+  return Status::success();
+}
+
+Result<std::string> ParameterServer::metas_json(const std::string& name) const {
+  const auto found = registrations_.find(name);
+  if (found == registrations_.end()) return Status(StatusCode::not_found, Scope::operation, "no checkpoint named {} is registered", name);
+  if (found->second.manifests.empty())
+    return Status(StatusCode::failed_precondition, Scope::operation, "the metas of {} have not been gathered", name);
+  return manifests_json(found->second.manifests);
+}
+
+Status ParameterServer::ensure_epoch(Deadline deadline) {
+  if (!group_->failed().triggered()) return Status::success();
+  forget_transfer();
+  return group_->renew(deadline);
+}
+
+Status ParameterServer::ensure_collective(Deadline deadline) {
+  if (collective_) return Status::success();
+  if (group_->size() == 1) {
+    collective_ = solitary_collective();
+    return Status::success();
+  }
+  CKPT_ASSIGN_OR_RETURN(collective_, make_ucx_collective(*group_, {}, deadline));
+  return Status::success();
+}
+
+Status ParameterServer::ensure_buffer(std::uint64_t bytes) {
+  if (buffer_ && buffer_->bytes() == bytes) return Status::success();
+  drop_buffer();
+  CKPT_ASSIGN_OR_RETURN(buffer_, device_->allocate(bytes));
+  return collective_->register_buffer({buffer_->data(), buffer_->bytes()});
+}
+
+void ParameterServer::drop_buffer() {
+  if (buffer_ && collective_) collective_->unregister_buffer({buffer_->data(), buffer_->bytes()});
+  buffer_.reset();
+}
+
+void ParameterServer::forget_transfer() {
+  // The collective first: its operations may still touch the buffer until it is gone.
+  collective_.reset();
+  buffer_.reset();
+}
+
+Result<UpdateReport> ParameterServer::update(const std::string& name, const UpdateTarget& target, Deadline deadline, const AbortSignal& abort) {
+  const auto found = registrations_.find(name);
+  if (found == registrations_.end()) return Status(StatusCode::not_found, Scope::operation, "no checkpoint named {} is registered", name);
+  if (found->second.manifests.empty()) return Status(StatusCode::failed_precondition, Scope::operation, "gather the metas of {} first", name);
+  CKPT_RETURN_IF_ERROR(ensure_epoch(deadline));
+  UpdateSession session(*this, name, found->second, target, deadline, abort);
+  Result<UpdateReport> report = session.run();
+  if (!report.ok()) {
+    forget_transfer();
+    log_debug("the last events:\n{}", EventRecorder::global().flight_text(40));
+  }
+  return report;
+}
+
+}  // namespace ckpt

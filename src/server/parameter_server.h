@@ -1,0 +1,119 @@
+/// One rank's server: registered checkpoints, and the updates that put them into engines. The top of everything below the command line.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+#include "base/recorder.h"
+#include "channel/bucket_session.h"
+#include "channel/engine_driver.h"
+#include "device/device.h"
+#include "hostpool/host_pool.h"
+#include "pipeline/update_pipeline.h"
+#include "plan/plan.h"
+#include "rendezvous/group.h"
+#include "server/update_report.h"
+#include "transfer/collective.h"
+
+namespace ckpt {
+
+/// What a rank registers. Exactly one of the two is set.
+struct CheckpointSource {
+  std::string directory;           ///< a checkpoint that all ranks name: striped over them
+  std::vector<std::string> files;  ///< this rank's own share: stays whole on it
+};
+
+struct RegisterOptions {
+  bool verify = false;  ///< take digests while loading
+  bool adopt = false;   ///< map files under /dev/shm in place
+};
+
+/// The engines of this host, and how to speak to them.
+struct UpdateTarget {
+  std::vector<std::string> endpoints;
+  EngineKind engine = EngineKind::automatic;
+  std::string unix_socket;  ///< of the engine's HTTP; for one endpoint
+  std::uint32_t inference_parallel_size = 1;
+  std::string weight_version;
+  Dialect dialect = Dialect::automatic;
+  bool keep_slots = false;
+};
+
+/// Bytes done by a stage of this rank, of its total. Called from any thread of the rank.
+using StageProgress = std::function<void(Stage stage, std::uint64_t done_bytes, std::uint64_t total_bytes)>;
+
+/// Owns the group, the device, the pool and everything that lives from update to update (pipeline, collective, plan, slots if kept).
+/// Threads: one at a time. Every rank makes the same calls in the same order; gather_metas and update are collective.
+/// Invariants: 1. a name maps to one registration. 2. a failed update leaves registrations as they were, and the next update works.
+class ParameterServer {
+ public:
+  /// `host` tells which ranks share memory (a boot id). unsupported: a device that is not there.
+  [[nodiscard]] static Result<std::unique_ptr<ParameterServer>> create(std::unique_ptr<Group> group, const Settings& settings,
+                                                                       StageProgress progress);
+  ~ParameterServer();
+
+  /// Loads this rank's part of `source` into the pool (a share given as files: when gather_metas has told its place).
+  ///   already_exists     the name is taken; the registration that has it is untouched
+  ///   not_found, data_corruption, invalid_argument, resource_exhausted    nothing is left behind
+  [[nodiscard]] Status register_checkpoint(const std::string& name, const CheckpointSource& source, const RegisterOptions& options, Deadline deadline,
+                                           const AbortSignal& abort);
+  /// Gives the memory back to the pool. not_found.
+  [[nodiscard]] Status unregister_checkpoint(const std::string& name);
+  /// Tells every rank what all hold. Collective.
+  [[nodiscard]] Status gather_metas(const std::string& name, Deadline deadline, const AbortSignal& abort);
+  /// The gathered metas as a JSON document (docs/format/metas.md). failed_precondition before gather_metas.
+  [[nodiscard]] Result<std::string> metas_json(const std::string& name) const;
+
+  /// Puts checkpoint `name` into the workers of `target`. Collective. Needs gather_metas(name) first. Every rank returns the same status:
+  ///   not_found, failed_precondition, invalid_argument, resource_exhausted    nothing was started
+  ///   unavailable, deadline_exceeded, remote_error, data_corruption           names stage, bucket and rank; the engines keep their version; the next
+  ///   update works
+  [[nodiscard]] Result<UpdateReport> update(const std::string& name, const UpdateTarget& target, Deadline deadline, const AbortSignal& abort);
+
+  [[nodiscard]] Group& group() { return *group_; }
+  [[nodiscard]] Device& device() { return *device_; }
+
+ private:
+  friend class UpdateSession;
+  struct Registration {
+    Checkpoint checkpoint;
+    RegisterOptions options;
+    bool share = false;  ///< given as files
+    std::shared_ptr<const CheckpointLayout> layout;
+    std::uint64_t layout_digest = 0;
+    std::unique_ptr<PoolShare> part;
+    std::vector<Manifest> manifests;  ///< by rank; empty before gather_metas
+    std::uint64_t plan_key = 0;       ///< of `plan`
+    std::unique_ptr<Plan> plan;
+    std::unique_ptr<BucketTable> buckets;
+  };
+  ParameterServer(std::unique_ptr<Group> group, const Settings& settings, StageProgress progress);
+
+  [[nodiscard]] Status load(Registration& registration, Deadline deadline, const AbortSignal& abort);
+  [[nodiscard]] Result<std::uint64_t> free_device_bytes();
+  [[nodiscard]] Manifest own_manifest(const std::string& name, const Registration& registration, std::uint64_t free_bytes) const;
+  [[nodiscard]] Status ensure_epoch(Deadline deadline);
+  [[nodiscard]] Status ensure_collective(Deadline deadline);
+  [[nodiscard]] Status ensure_buffer(std::uint64_t bytes);
+  void drop_buffer();
+  void forget_transfer();
+
+  std::unique_ptr<Group> group_;
+  Settings settings_;
+  StageProgress progress_;
+  std::string host_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<HostPool> pool_;
+  std::map<std::string, Registration> registrations_;  // after the pool: shares go back before it ends
+  std::unique_ptr<Collective> collective_;
+  std::unique_ptr<DeviceBuffer> buffer_;
+  std::unique_ptr<UpdatePipeline> pipeline_;
+  std::array<StageTotals, kNumStages> totals_{};  // load and gather of the registration that the next report covers
+};
+
+}  // namespace ckpt

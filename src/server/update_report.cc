@@ -1,0 +1,28 @@
+#include "server/update_report.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace ckpt {
+
+std::string encode_rank_report(const UpdateReport& report) {
+  nlohmann::json stages = nlohmann::json::array();
+  for (const StageReport& stage : report.stages) stages.push_back({{"bytes", stage.bytes}, {"seconds", stage.seconds}});
+  return nlohmann::json{{"stages", stages}, {"seconds", report.seconds}, {"heap", report.own_heap_bytes}}.dump();
+}
+
+Status merge_rank_report(std::string_view text, UpdateReport& into) {
+  const nlohmann::json document = nlohmann::json::parse(text, nullptr, false);
+  const bool fits = document.is_object() && document.contains("stages") && document["stages"].is_array() && document["stages"].size() == kNumStages;
+  if (!fits) return {StatusCode::data_corruption, Scope::group, "a rank's report cannot be read"};
+  for (std::size_t i = 0; i < kNumStages; ++i) {
+    const nlohmann::json& stage = document["stages"][i];
+    into.stages[i].bytes += stage.value("bytes", std::uint64_t{0});
+    into.stages[i].seconds = std::max(into.stages[i].seconds, stage.value("seconds", 0.0));
+  }
+  into.seconds = std::max(into.seconds, document.value("seconds", 0.0));
+  into.own_heap_bytes = std::max(into.own_heap_bytes, document.value("heap", std::uint64_t{0}));
+  return Status::success();
+}
+
+}  // namespace ckpt

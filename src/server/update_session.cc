@@ -1,0 +1,240 @@
+#include "server/update_session.h"
+
+#include <malloc.h>
+#include <poll.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/fault_point.h"
+#include "base/log.h"
+#include "os/wait_fd.h"
+#include "server/session_dirs.h"
+
+namespace ckpt {
+namespace {
+
+/// How long a failing rank waits to hear which rank's error the group has taken.
+constexpr Duration kErrorSettleTime = std::chrono::seconds(2);
+
+}  // namespace
+
+UpdateSession::UpdateSession(ParameterServer& server, const std::string& name, ParameterServer::Registration& registration,
+                             const UpdateTarget& target, Deadline deadline, const AbortSignal& abort)
+    : server_(server),
+      name_(name),
+      registration_(registration),
+      target_(target),
+      deadline_(deadline),
+      rank_(server.group_->rank()),
+      begin_(Clock::real().now()),
+      totals_(server.totals_),
+      relay_({&abort, &server.group_->failed()}, [this](const Status& reason) { stop_.trigger(reason); }) {}
+
+Result<UpdateReport> UpdateSession::run() {
+  const Status status = steps();
+  if (status.ok()) return report();
+  if (session_) session_->abort(status);
+  if (call_) call_->cancel();
+  return status;
+}
+
+Status UpdateSession::steps() {
+  CKPT_RETURN_IF_ERROR(step(Stage::plan, "engines and groups", &UpdateSession::map_groups));
+  CKPT_RETURN_IF_ERROR(step(Stage::plan, "plan", &UpdateSession::make_plan_step));
+  CKPT_RETURN_IF_ERROR(step(Stage::connect, "engines ready", &UpdateSession::wait_ready));
+  CKPT_RETURN_IF_ERROR(step(Stage::connect, "engine kinds", &UpdateSession::learn_engine_kinds));
+  CKPT_RETURN_IF_ERROR(step(Stage::connect, "slots and sockets", &UpdateSession::open));
+  CKPT_RETURN_IF_ERROR(step(Stage::connect, "update call", &UpdateSession::start_call));
+  CKPT_RETURN_IF_ERROR(step(Stage::connect, "workers connect", &UpdateSession::connect));
+  CKPT_RETURN_IF_ERROR(step(Stage::handover, "transfer", &UpdateSession::transfer));
+  CKPT_RETURN_IF_ERROR(step(Stage::release, "release", &UpdateSession::release));
+  return step(Stage::commit, "commit", &UpdateSession::commit);
+}
+
+Status UpdateSession::step(Stage stage, const char* what, Status (UpdateSession::*work)()) {
+  const TimePoint begin = Clock::real().now();
+  Span span(stage, what);
+  Status mine = (this->*work)();
+  if (mine.ok()) mine = stop_.check();
+  span.end();
+  if (std::string_view(what) != "transfer") totals_[static_cast<std::size_t>(stage)].busy += Clock::real().now() - begin;
+  if (!mine.ok()) return fail_all(mine.at_stage(ckpt::name(stage)).at_rank(static_cast<int>(rank_)));
+  const Status agreed = server_.group_->agree(what, mine, deadline_);
+  return agreed.at_stage(ckpt::name(stage));
+}
+
+Status UpdateSession::fail_all(const Status& status) {
+  // The first error that reaches the store wins, and every rank returns that one.
+  Group& group = *server_.group_;
+  group.abort(status);
+  const AbortSignal never;
+  static_cast<void>(wait_until_ready(group.failed().fd(), POLLIN, Deadline::after(kErrorSettleTime), never, "the group's error"));
+  const Status agreed = group.failed().check();
+  return agreed.ok() ? status : agreed;
+}
+
+Status UpdateSession::map_groups() {
+  const nlohmann::json mine{{"host", server_.host_}, {"endpoints", target_.endpoints.size()}};
+  CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server_.group_->all_gather("places", to_bytes(mine.dump()), deadline_));
+  std::vector<RankPlace> places;
+  for (const Bytes& one : all) {
+    const nlohmann::json place = nlohmann::json::parse(as_text(one), nullptr, false);
+    if (!place.is_object()) return {StatusCode::data_corruption, Scope::group, "the place of rank {} cannot be read", places.size()};
+    places.push_back({place.value("host", std::string()), place.value("endpoints", 0u)});
+  }
+  CKPT_ASSIGN_OR_RETURN(groups_, map_engines(places, target_.inference_parallel_size));
+  group_ = groups_[rank_ / target_.inference_parallel_size];
+  return Status::success();
+}
+
+Status UpdateSession::make_plan_step() {
+  CKPT_FAULT_POINT("plan.begin");
+  Topology topology;
+  topology.num_ranks = server_.group_->size();
+  topology.inference_parallel_size = target_.inference_parallel_size;
+  for (const EngineGroup& group : groups_) topology.drives_engine.push_back(group.endpoint.has_value());
+  MemoryBudget budget;
+  budget.limit_bytes = server_.settings_.bytes("memory_limit");
+  budget.max_slots = static_cast<std::uint32_t>(server_.settings_.count("num_slots"));
+  for (const Manifest& manifest : registration_.manifests) {
+    topology.hosts.push_back(manifest.host);
+    budget.free_bytes.push_back(manifest.free_device_bytes);
+  }
+  const std::vector<std::uint64_t> digests(registration_.manifests.size(), registration_.layout_digest);
+  const std::uint64_t key = plan_key(registration_.manifests, digests, topology, budget);
+  if (registration_.plan && registration_.plan_key == key) return Status::success();
+  CKPT_ASSIGN_OR_RETURN(Plan plan, make_plan(registration_.manifests, topology, budget));
+  std::vector<std::span<const UnitDigest>> unit_digests;
+  for (const Manifest& manifest : registration_.manifests) unit_digests.emplace_back(manifest.digests);
+  CKPT_ASSIGN_OR_RETURN(BucketTable buckets, BucketTable::create(plan, unit_digests));
+  registration_.plan = std::make_unique<Plan>(std::move(plan));
+  registration_.buckets = std::make_unique<BucketTable>(std::move(buckets));
+  registration_.plan_key = key;
+  return Status::success();
+}
+
+Status UpdateSession::wait_ready() {
+  CKPT_FAULT_POINT("connect.begin");
+  if (!leads()) return Status::success();
+  EngineOptions options;
+  options.endpoint = target_.endpoints[*group_.endpoint];
+  options.unix_socket = target_.unix_socket;
+  options.kind = target_.engine;
+  options.api_key = server_.settings_.text("api_key");
+  options.post_timeout = server_.settings_.duration("post_timeout");
+  CKPT_ASSIGN_OR_RETURN(driver_, make_engine_driver(options));
+  CKPT_RETURN_IF_ERROR(driver_->wait_ready(deadline_.capped(server_.settings_.duration("ready_timeout")), stop_));
+  kind_ = driver_->kind();
+  return Status::success();
+}
+
+Status UpdateSession::learn_engine_kinds() {
+  CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> kinds, server_.group_->all_gather("engine kinds", to_bytes(ckpt::name(kind_)), deadline_));
+  const auto kind = engine_kind_from_name(as_text(kinds[group_.first_rank]));
+  if (!kind) return {StatusCode::data_corruption, Scope::group, "rank {} names no engine kind", group_.first_rank};
+  kind_ = *kind;
+  return Status::success();
+}
+
+Result<Dialect> UpdateSession::session_dialect() const {
+  if (kind_ == EngineKind::ckpt) return Dialect::native;
+  if (server_.device_->kind() == "host")
+    return Status(StatusCode::unsupported, Scope::operation, "an engine of kind {} maps GPU memory, and this rank's device is host memory",
+                  ckpt::name(kind_))
+        .advise("use --device cuda where there are GPUs, or a `ckpt-engine engine`");
+  return target_.dialect;
+}
+
+Status UpdateSession::open() {
+  CKPT_RETURN_IF_ERROR(server_.ensure_collective(deadline_.capped(server_.settings_.duration("connect_timeout"))));
+  CKPT_RETURN_IF_ERROR(server_.ensure_buffer(registration_.plan->buffer_bytes()));
+  std::string address;
+  if (drives()) {
+    CKPT_ASSIGN_OR_RETURN(SessionOptions options, session_options(server_.settings_));
+    options.worker_key = server_.device_->key();
+    CKPT_ASSIGN_OR_RETURN(options.dialect, session_dialect());
+    registration_.buckets->encode(options.dialect);
+    CKPT_ASSIGN_OR_RETURN(session_, open_session(options, stop_));
+    address = server_.device_->key() + "\n" + session_->address();
+  }
+  CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server_.group_->all_gather("socket addresses", to_bytes(address), deadline_));
+  for (const Bytes& one : all) addresses_.emplace_back(as_text(one));
+  return Status::success();
+}
+
+Status UpdateSession::start_call() {
+  if (!leads()) return Status::success();
+  CKPT_FAULT_POINT("connect.before_post");
+  UpdateRequest request;
+  request.weight_version = target_.weight_version.empty() ? name_ : target_.weight_version;
+  for (std::uint32_t rank = group_.first_rank; rank < group_.first_rank + group_.num_ranks; ++rank) {
+    const std::string& entry = addresses_[rank];
+    const std::size_t split = entry.find('\n');
+    if (split == std::string::npos) return {StatusCode::internal, Scope::group, "rank {} has no socket address", rank};
+    request.addresses.emplace(entry.substr(0, split), entry.substr(split + 1));
+  }
+  // A bad reply ends the waits of every rank at once; a good one is read in commit().
+  CKPT_ASSIGN_OR_RETURN(call_, driver_->start_update(request, [this](const Status& reply) {
+    if (!reply.ok()) stop_.trigger(reply.with_note("engine {}", driver_->endpoint()));
+  }));
+  return Status::success();
+}
+
+Status UpdateSession::connect() {
+  if (!drives()) return Status::success();
+  return session_->connect(server_.buffer_->exported(), deadline_.capped(server_.settings_.duration("connect_timeout")));
+}
+
+Status UpdateSession::transfer() {
+  const Transfer transfer{registration_.plan.get(),
+                          registration_.buckets.get(),
+                          registration_.part.get(),
+                          rank_,
+                          server_.buffer_.get(),
+                          server_.collective_.get(),
+                          session_.get()};
+  return server_.pipeline_->run(transfer, deadline_, stop_, server_.progress_, totals_);
+}
+
+Status UpdateSession::release() {
+  CKPT_FAULT_POINT("release.begin");
+  if (session_) CKPT_RETURN_IF_ERROR(session_->release(deadline_.capped(server_.settings_.duration("hook_timeout"))));
+  return Status::success();
+}
+
+Status UpdateSession::commit() {
+  CKPT_FAULT_POINT("commit.begin");
+  if (!target_.keep_slots) server_.drop_buffer();
+  if (session_) CKPT_RETURN_IF_ERROR(session_->finish(deadline_.capped(server_.settings_.duration("hook_timeout"))));
+  if (call_) CKPT_RETURN_IF_ERROR(call_->wait(deadline_, stop_).with_note("engine {}", driver_->endpoint()));
+  return Status::success();
+}
+
+Result<UpdateReport> UpdateSession::report() {
+  const Plan& plan = *registration_.plan;
+  UpdateReport report;
+  report.checkpoint = name_;
+  report.version = target_.weight_version.empty() ? name_ : target_.weight_version;
+  report.num_ranks = server_.group_->size();
+  for (const EngineGroup& group : groups_) ++(group.endpoint ? report.num_engines : report.num_idle_groups);
+  for (const Parameter& parameter : plan.layout->parameters) report.checkpoint_bytes += parameter.bytes;
+  report.num_tensors = static_cast<std::uint32_t>(plan.layout->parameters.size());
+  report.num_frames = registration_.buckets->size();
+  report.num_slots = plan.num_slots;
+  report.slot_bytes = plan.slot_bytes;
+  report.verified = kind_ == EngineKind::ckpt && registration_.options.verify;
+  report.lane = server_.collective_->lane();
+  report.notes = plan.warnings;
+  if (report.num_idle_groups > 0)
+    report.notes.push_back(fmt::format("{} group(s) of ranks have no endpoint: they only hold and send", report.num_idle_groups));
+  for (std::size_t i = 0; i < kNumStages; ++i) report.stages[i] = {totals_[i].bytes, seconds(totals_[i].busy)};
+  report.seconds = seconds(Clock::real().now() - begin_);
+  const struct mallinfo2 heap = ::mallinfo2();
+  report.own_heap_bytes = heap.uordblks + heap.hblkhd;
+  CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server_.group_->all_gather("reports", to_bytes(encode_rank_report(report)), deadline_));
+  for (std::uint32_t rank = 0; rank < all.size(); ++rank)
+    if (rank != rank_) CKPT_RETURN_IF_ERROR(merge_rank_report(as_text(all[rank]), report));
+  return report;
+}
+
+}  // namespace ckpt

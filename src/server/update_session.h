@@ -1,0 +1,67 @@
+/// One update on one rank, step by step; the ranks agree after each step, so that all end with the same status.
+///
+///   plan ▸ ready (leaders wait for their engine) ▸ connect (sockets, slots, HTTP call, handle) ▸ transfer (pipeline)
+///        ▸ release (workers let go of the buffer, native ones answer prepared) ▸ commit (workers finish, HTTP replies)
+///
+/// Nothing is visible in any engine before every rank has agreed on release: an error before that leaves every engine with its version.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "os/abort_relay.h"
+#include "server/engine_map.h"
+#include "server/parameter_server.h"
+
+namespace ckpt {
+
+/// Threads: run() once, by one. The destructor closes the worker's session (with the abort message if it did not end well) and the HTTP call.
+class UpdateSession {
+ public:
+  UpdateSession(ParameterServer& server, const std::string& name, ParameterServer::Registration& registration, const UpdateTarget& target,
+                Deadline deadline, const AbortSignal& abort);
+  [[nodiscard]] Result<UpdateReport> run();
+
+ private:
+  [[nodiscard]] Status steps();
+  [[nodiscard]] Status map_groups();
+  [[nodiscard]] Status make_plan_step();
+  [[nodiscard]] Status wait_ready();
+  [[nodiscard]] Status learn_engine_kinds();
+  [[nodiscard]] Status open();
+  [[nodiscard]] Status start_call();
+  [[nodiscard]] Status connect();
+  [[nodiscard]] Status transfer();
+  [[nodiscard]] Status release();
+  [[nodiscard]] Status commit();
+
+  /// Runs a step under its stage's name and makes all ranks agree on its outcome.
+  [[nodiscard]] Status step(Stage stage, const char* what, Status (UpdateSession::*work)());
+  [[nodiscard]] Status fail_all(const Status& status);
+  [[nodiscard]] Result<Dialect> session_dialect() const;
+  [[nodiscard]] Result<UpdateReport> report();
+  [[nodiscard]] bool leads() const { return group_.endpoint.has_value() && group_.first_rank == rank_; }
+  [[nodiscard]] bool drives() const { return group_.endpoint.has_value(); }
+
+  ParameterServer& server_;
+  const std::string& name_;
+  ParameterServer::Registration& registration_;
+  const UpdateTarget& target_;
+  Deadline deadline_;
+  std::uint32_t rank_;
+  std::vector<EngineGroup> groups_;
+  EngineGroup group_{0, 1, std::nullopt};    // this rank's
+  EngineKind kind_ = EngineKind::automatic;  // of this rank's engine
+  TimePoint begin_;
+  std::array<StageTotals, kNumStages> totals_{};
+  AbortSignal stop_;  // ends every wait of this update: Ctrl-C, a failed group, a bad HTTP reply
+  AbortRelay relay_;
+  std::unique_ptr<EngineDriver> driver_;
+  std::unique_ptr<BucketSession> session_;
+  std::unique_ptr<EngineCall> call_;
+  std::vector<std::string> addresses_;  // by rank
+};
+
+}  // namespace ckpt

@@ -1,0 +1,15 @@
+/// Finds and loads libckpt_ucx.so, once per process.
+#pragma once
+
+#include <string>
+
+#include "ckpt/result.h"
+#include "transfer/ucx/plugin/ucx_abi.h"
+
+namespace ckpt {
+
+/// The plug-in's functions; they stay for the life of the process. `path` empty: beside the executable or in ../lib of it.
+/// unsupported: the plug-in or UCX is not there; the text has what was tried, and which package brings it.
+[[nodiscard]] Result<const CkptUcxApi*> load_ucx_plugin(const std::string& path);
+
+}  // namespace ckpt
