@@ -124,7 +124,7 @@ Result<std::vector<std::string>> write_checkpoint(const std::string& directory, 
   std::vector<std::string> names;
   for (std::size_t i = 0; i < shards.size(); ++i)
     names.push_back(shards.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size()));
-  if (shards.size() > 1) names.push_back("model.safetensors.index.json");
+  if (shards.size() > 1) names.emplace_back("model.safetensors.index.json");
   CKPT_RETURN_IF_ERROR(refuse_strangers(directory, names));
   for (std::size_t i = 0; i < shards.size(); ++i) CKPT_RETURN_IF_ERROR(write_safetensors_file(directory + "/" + names[i], shards[i], options));
   if (shards.size() > 1) CKPT_RETURN_IF_ERROR(write_index(directory + "/" + names.back(), shards, names));

@@ -43,7 +43,7 @@ Status make_checkpoint(const MakeCheckpointOptions& options, const CommonOptions
   write.num_shards = options.num_shards;
   CKPT_ASSIGN_OR_RETURN(std::vector<std::string> files, write_checkpoint(options.out, model.parameters, write));
   CKPT_RETURN_IF_ERROR(write_small_file(options.out + "/config.json", model.config_json));
-  files.push_back("config.json");
+  files.emplace_back("config.json");
   if (common.json || !common.quiet) print_outcome(options, model, files, common.json);
   return Status::success();
 }
