@@ -34,7 +34,7 @@ class ControlSocket {
   [[nodiscard]] bool valid() const { return fd_.valid(); }
   void close() { fd_.reset(); }
 
-  /// Never blocks: a peer that has stopped reading so long that the socket is full counts as gone. unavailable (peer).
+  /// Never blocks. unavailable (peer): the other process is gone. deadline_exceeded: it has not read for so long that the socket is full.
   [[nodiscard]] Status send(std::string_view text, std::span<const int> fds = {}) const;
   /// unavailable (peer): the other process has ended or closed. deadline_exceeded, the abort's reason.
   [[nodiscard]] Result<ControlMessage> receive(Deadline deadline, const AbortSignal& abort) const;

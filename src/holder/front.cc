@@ -16,8 +16,7 @@ constexpr Duration kFollowTimeout = std::chrono::seconds(5);  // for the workers
 Status check_room(const std::vector<WorkerLayout>& layouts, bool in_place) {
   std::uint64_t one_copy = 0;
   for (const WorkerLayout& layout : layouts) one_copy += layout.arena_bytes;
-  CKPT_ASSIGN_OR_RETURN(const MemoryRoom room, read_memory_room());
-  return check_room_for_weights(one_copy, in_place, room);
+  return check_room_for_weights(one_copy, in_place, memory_room());
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 #include <cerrno>
 
 #include "base/fault_point.h"
-#include "holder/arena.h"
 #include "os/error.h"
+#include "os/shared_memory.h"
 
 namespace ckpt {
 namespace {
@@ -40,12 +40,12 @@ Result<FrontMemory> FrontMemory::create(const HolderModel& model, std::span<cons
   FrontMemory memory;
   const Bytes encoded = encode_model(model);
   memory.model_bytes = encoded.size();
-  CKPT_ASSIGN_OR_RETURN(memory.model, create_arena_memory("ckpt-engine model", encoded.size()));
+  CKPT_ASSIGN_OR_RETURN(memory.model, create_memfd("ckpt-engine model", encoded.size()));
   CKPT_RETURN_IF_ERROR(write_all(memory.model.get(), encoded));
   for (std::size_t rank = 0; rank < layouts.size(); ++rank) {
     std::vector<UniqueFd>& arenas = memory.arenas.emplace_back();
     for (int i = 0; i < (in_place ? 1 : 2); ++i) {
-      CKPT_ASSIGN_OR_RETURN(UniqueFd arena, create_arena_memory(fmt::format("ckpt-engine weights {}.{}", rank, i), layouts[rank].arena_bytes));
+      CKPT_ASSIGN_OR_RETURN(UniqueFd arena, create_memfd("ckpt-engine weights", layouts[rank].arena_bytes));
       arenas.push_back(std::move(arena));
     }
   }

@@ -1,9 +1,9 @@
 #include "holder/handle_map.h"
 
 #include <charconv>
-#include <fstream>
 
-#include "base/fault_point.h"
+#include "base/bytes.h"
+#include "os/file.h"
 
 namespace ckpt {
 namespace {
@@ -42,10 +42,8 @@ Result<std::vector<std::string>> addresses_of_workers(const std::map<std::string
 }
 
 Result<std::string> read_boot_id() {
-  CKPT_FAULT_POINT("sys.open");
-  std::string id;
-  if (std::ifstream file("/proc/sys/kernel/random/boot_id"); file >> id) return id;
-  return Status(StatusCode::internal, Scope::process, "/proc/sys/kernel/random/boot_id cannot be read");
+  CKPT_ASSIGN_OR_RETURN(const Bytes text, read_small_file("/proc/sys/kernel/random/boot_id"));
+  return std::string(as_text(text).substr(0, as_text(text).find('\n')));
 }
 
 }  // namespace ckpt

@@ -53,8 +53,8 @@ TEST(UpdateCall, ReadsBothBodies) {
 
 TEST(UpdateCall, RefusesBodiesThatMeanSomethingElse) {
   for (const std::string& body : {std::string(""), std::string("["), std::string("[]"), std::string("{}"), std::string(R"({"zmq_handles":[]})"),
-                                 std::string(R"({"zmq_handles":{"k":1}})"), std::string(R"({"zmq_handles":{},"weight_version":3})"),
-                                 R"({"zmq_handles":{},"weight_version":")" + std::string(300, 'v') + "\"}"})
+                                  std::string(R"({"zmq_handles":{"k":1}})"), std::string(R"({"zmq_handles":{},"weight_version":3})"),
+                                  R"({"zmq_handles":{},"weight_version":")" + std::string(300, 'v') + "\"}"})
     EXPECT_THAT(read_update_body(body), Is(StatusCode::invalid_argument)) << body;
   for (const char* body : {"{}", R"({"method":1})", R"({"method":"sleep","args":[]})", R"({"method":"update_weights_from_ipc"})",
                            R"({"method":"update_weights_from_ipc","args":[]})", R"({"method":"update_weights_from_ipc","args":[{},{}]})",

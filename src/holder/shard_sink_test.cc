@@ -122,9 +122,8 @@ TEST(HolderModel, SurvivesTheHandOver) {
   ASSERT_OK(copy);
   EXPECT_EQ(copy->parameters, model.parameters);
   EXPECT_EQ(copy->config, model.config);
-  Bytes broken = encode_model(model);
-  broken.resize(broken.size() - 3);
-  EXPECT_THAT(decode_model(broken), Is(StatusCode::internal));
+  const Bytes encoded = encode_model(model);
+  EXPECT_THAT(decode_model(Bytes(encoded.begin(), encoded.end() - 3)), Is(StatusCode::internal));
 }
 
 }  // namespace

@@ -31,14 +31,14 @@ class WorkerWeights {
   void committed(std::uint32_t arena) { in_place_ = static_cast<std::int64_t>(arena); }
 
  private:
-  WorkerWeights(HolderModel model, WorkerLayout layout, std::vector<Arena> arenas, const Hello& hello, unsigned threads);
+  WorkerWeights(HolderModel model, WorkerLayout layout, std::vector<Mapping> arenas, const Hello& hello, unsigned threads);
   [[nodiscard]] Status receive(const StageUpdate& request, const AbortSignal& abort, StagingReport& report);
-  [[nodiscard]] Status check_digests(const Arena& arena);
+  [[nodiscard]] Status check_digests(const Mapping& arena);
 
   const HolderModel model_;
   const ParameterIndex index_;
   const WorkerLayout layout_;
-  const std::vector<Arena> arenas_;
+  const std::vector<Mapping> arenas_;
   const std::uint32_t rank_;
   const unsigned threads_;
   std::atomic<std::int64_t> in_place_;  // index of the arena; -1: none
