@@ -44,7 +44,8 @@ HolderFront::HolderFront(const HolderOptions& options, HolderMetrics& metrics, H
       memory_(std::move(memory)),
       nothing_(std::make_shared<const std::string>(workers_json(model_, layouts_, {}))),
       view_{std::nullopt, HolderState::empty, options.tp, nothing_},
-      missing_(options.tp, "is starting") {
+      missing_(options.tp) {
+  for (std::uint32_t rank = 0; rank < options.tp; ++rank) missing_[rank] = fmt::format("worker {} is starting", rank);
   metrics_.show_weights(view_.version, name(view_.state));
 }
 
@@ -141,8 +142,8 @@ Status HolderFront::ready() const {
 
 Status HolderFront::ready_locked() const {
   if (stopping_) return {StatusCode::unavailable, Scope::process, "the engine is being shut down"};
-  for (std::size_t rank = 0; rank < missing_.size(); ++rank)
-    if (!missing_[rank].empty()) return {StatusCode::unavailable, Scope::process, "worker {} is not there: {}", rank, missing_[rank]};
+  for (const std::string& why : missing_)
+    if (!why.empty()) return {StatusCode::unavailable, Scope::process, "no update can be taken now: {}", why};
   return Status::success();
 }
 
