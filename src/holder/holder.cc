@@ -2,17 +2,14 @@
 
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
-#include <fstream>
 
-#include "base/fault_point.h"
 #include "base/log.h"
 #include "holder/front.h"
 #include "holder/http_server.h"
 #include "holder/metrics.h"
 #include "holder/routes.h"
-#include "os/error.h"
+#include "os/output_file.h"
 #include "os/wait_fd.h"
 
 namespace ckpt {
@@ -21,29 +18,18 @@ namespace {
 constexpr Duration kLastRequests = std::chrono::milliseconds(2500);  // for clients to take their last replies
 constexpr Duration kPause = std::chrono::hours(1);
 
-// Written aside and renamed, so that a reader never sees half a number. Removed at the end.
+// Removed at the end, so that nobody takes an engine that has gone for a living one.
 class PortFile {
  public:
   ~PortFile() { remove(); }
+  Status write(const std::string& path, int port) {
+    CKPT_RETURN_IF_ERROR(write_small_file(path, fmt::format("{}\n", port)).with_note("the engine's port"));
+    path_ = path;
+    return Status::success();
+  }
   void remove() {
     if (!path_.empty()) ::unlink(path_.c_str());
     path_.clear();
-  }
-  Status write(const std::string& path, int port) {
-    const std::string aside = fmt::format("{}.{}", path, ::getpid());
-    CKPT_FAULT_POINT("sys.open");
-    std::ofstream file(aside);
-    file << port << '\n';
-    file.close();
-    if (!file) return errno_status(errno != 0 ? errno : EIO, "writing the port to " + aside);
-    CKPT_FAULT_POINT("sys.rename");
-    if (::rename(aside.c_str(), path.c_str()) != 0) {
-      const int error = errno;
-      ::unlink(aside.c_str());
-      return errno_status(error, "writing the port to " + path);
-    }
-    path_ = path;
-    return Status::success();
   }
 
  private:

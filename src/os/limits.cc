@@ -51,15 +51,24 @@ std::string cgroup_path(std::string_view controller) {
   return {};
 }
 
-/// The tightest `limit - used` from the group up to the root of `mount`.
-std::uint64_t tightest(const std::string& mount, std::string path, const char* limit, const char* used) {
+/// The number after `key ` at the start of a line of `text`; 0: none.
+std::uint64_t stat_of(const std::string& text, const std::string& key) {
+  const std::size_t at = ("\n" + text).find("\n" + key + " ");
+  const std::uint64_t number = at == std::string::npos ? kNone : number_or_none(std::string_view(text).substr(at + key.size() + 1));
+  return number == kNone ? 0 : number;
+}
+
+/// The tightest `limit - used` from the group up to the root of `mount`. Page cache that the group would give up is not in use: reading a checkpoint
+/// fills the group with it. `cache`: its name in memory.stat.
+std::uint64_t tightest(const std::string& mount, std::string path, const char* limit, const char* used, const char* cache) {
   std::uint64_t least = kNone;
   for (;;) {
     const std::string dir = mount + (path == "/" ? "" : path) + "/";
     const std::uint64_t bound = number_or_none(slurp(dir + limit));
     if (bound < kNone / 4) {
       const std::uint64_t now = number_or_none(slurp(dir + used));
-      least = std::min(least, now == kNone || now > bound ? 0 : bound - now);
+      const std::uint64_t kept = now == kNone ? now : now - std::min(now, stat_of(slurp(dir + "memory.stat"), cache));
+      least = std::min(least, kept > bound ? 0 : bound - kept);
     }
     if (path.empty() || path == "/") return least;
     path.resize(path.rfind('/'));
@@ -80,9 +89,10 @@ MemoryBound hard_memory_bound() {
   const auto consider = [&bound](std::uint64_t bytes, const char* name) {
     if (bytes < bound.bytes) bound = {bytes, name};
   };
-  consider(tightest("/sys/fs/cgroup", cgroup_path(""), "memory.max", "memory.current"), "memory.max of the cgroup");
+  consider(tightest("/sys/fs/cgroup", cgroup_path(""), "memory.max", "memory.current", "inactive_file"), "memory.max of the cgroup");
   if (const std::string v1 = cgroup_path("memory"); !v1.empty())
-    consider(tightest("/sys/fs/cgroup/memory", v1, "memory.limit_in_bytes", "memory.usage_in_bytes"), "memory.limit_in_bytes of the cgroup");
+    consider(tightest("/sys/fs/cgroup/memory", v1, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+             "memory.limit_in_bytes of the cgroup");
   consider(address_space_left(), "RLIMIT_AS");
   return bound;
 }
