@@ -108,7 +108,7 @@ Status ZmqSocket::wait(short events, Deadline deadline, const AbortSignal& abort
 }
 
 Status ZmqSocket::wait_for_peer(Deadline deadline, const AbortSignal& abort) {
-  while (!has_peer()) CKPT_RETURN_IF_ERROR(wait(0, deadline, abort, "waiting for the worker to connect"));
+  while (!has_peer()) CKPT_RETURN_IF_ERROR(wait(0, deadline, abort, "waiting for the other side to connect"));
   return Status::success();
 }
 

@@ -19,6 +19,18 @@ Status check_room(const std::vector<WorkerLayout>& layouts, bool in_place) {
   return check_room_for_weights(one_copy, in_place, memory_room());
 }
 
+// A worker whose session was merely ended by the other side is not where it went wrong, even if it said so first.
+bool is_echo(const Status& status) {
+  return status.scope() == Scope::peer && (status.code() == StatusCode::cancelled || status.code() == StatusCode::unavailable);
+}
+
+Status root_cause(const Status& first, const UpdateRound& round) {
+  if (!is_echo(first)) return first;
+  for (const auto& worker : round.outcomes())
+    if (worker && !worker->status.ok() && !is_echo(worker->status)) return worker->status;
+  return first;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<HolderFront>> HolderFront::start(const HolderOptions& options, HolderMetrics& metrics) {
@@ -156,7 +168,10 @@ Status HolderFront::update(const UpdateCall& call) {
   CKPT_ASSIGN_OR_RETURN(const Begun begun, begin_round());
   Status outcome = stage_all(begun, addresses);
   if (outcome.ok()) outcome = commit(begun, call.weight_version);
-  if (!outcome.ok()) abandon(*begun.round, outcome);
+  if (!outcome.ok()) {
+    abandon(*begun.round, outcome);
+    outcome = root_cause(outcome, *begun.round);
+  }
   end_round(begun, outcome);
   observe(*begun.round, outcome, Clock::real().now() - begin);
   return outcome;

@@ -44,22 +44,28 @@ class WorkerLoop {
  private:
   // ---- the listening thread
   void listen() CKPT_EXCLUDES(mutex_) {
-    for (;;) {
+    Status status;
+    while (status.ok()) {
       const Result<ControlMessage> received = socket_.receive(Deadline::after(kForEver), closing_);
       const Result<FrontMessage> message = received.ok() ? decode_front_message(received->text) : received.status();
-      if (!message.ok()) break;
-      if (std::holds_alternative<Ping>(*message)) {
-        say(Pong{});
-      } else if (const auto* update = std::get_if<StageUpdate>(&*message)) {
-        enqueue(*update);
-      } else if (const auto* abort = std::get_if<AbortUpdate>(&*message)) {
-        abort_task(*abort);
-      } else if (const auto* commit = std::get_if<Commit>(&*message)) {
-        follow(*commit);
-      }
+      status = message.ok() ? handle(*message) : message.status();
     }
+    end(status);
+  }
+
+  Status handle(const FrontMessage& message) CKPT_EXCLUDES(mutex_) {
+    if (std::holds_alternative<Ping>(message)) return say(Pong{});
+    if (const auto* commit = std::get_if<Commit>(&message)) return follow(*commit);
+    if (const auto* update = std::get_if<StageUpdate>(&message)) enqueue(*update);
+    if (const auto* abort = std::get_if<AbortUpdate>(&message)) abort_task(*abort);
+    return Status::success();
+  }
+
+  // The front has hung up, which is how it ends us; or the socket is of no use any more.
+  void end(const Status& reason) CKPT_EXCLUDES(mutex_) {
     const MutexLock lock(mutex_);
     ended_ = true;
+    if (reason.code() != StatusCode::unavailable && reason.code() != StatusCode::cancelled) end_reason_ = reason;
     if (task_) task_->abort.trigger({StatusCode::cancelled, Scope::process, "the engine ends"});
     changed_.notify_all();
   }
@@ -77,13 +83,13 @@ class WorkerLoop {
     if (task_ && task_->request.update == abort.update) task_->abort.trigger(abort.reason);
   }
 
-  void follow(const Commit& commit) CKPT_EXCLUDES(mutex_) {
+  Status follow(const Commit& commit) CKPT_EXCLUDES(mutex_) {
     {
       const MutexLock lock(mutex_);
       last_commit_ = commit.arena;
       if (weights_) weights_->committed(commit.arena);
     }
-    say(Committed{commit.update});
+    return say(Committed{commit.update});
   }
 
   // ---- the working thread
@@ -99,14 +105,15 @@ class WorkerLoop {
   Status work(const Hello& hello, std::vector<UniqueFd> fds) CKPT_EXCLUDES(mutex_) {
     const Status ready = prepare(hello, std::move(fds));
     CKPT_FAULT_POINT("holder.before_ready");
-    say(Ready{ready});
+    CKPT_RETURN_IF_ERROR(say(Ready{ready}));
     if (!ready.ok() && ready.code() != StatusCode::data_corruption) return ready;
     while (const std::shared_ptr<UpdateTask> task = next_task()) {
       const UpdateOutcome outcome = weights().stage(task->request, task->abort);
       CKPT_FAULT_POINT("holder.before_outcome");
-      say(outcome);
+      CKPT_RETURN_IF_ERROR(say(outcome));
     }
-    return Status::success();
+    const MutexLock lock(mutex_);
+    return end_reason_;
   }
 
   std::shared_ptr<UpdateTask> next_task() CKPT_EXCLUDES(mutex_) {
@@ -123,9 +130,8 @@ class WorkerLoop {
     return *weights_;
   }
 
-  void say(const WorkerMessage& message) {
-    if (const Status status = socket_.send(encode(message)); !status.ok()) log_debug("to the front: {}", status.to_string());
-  }
+  // A front that cannot hear us would wait: every failure ends the process, which it does hear.
+  Status say(const WorkerMessage& message) { return socket_.send(encode(message)).with_note("a message to the front"); }
 
   const ControlSocket socket_;
   const AbortSignal never_;
@@ -137,6 +143,7 @@ class WorkerLoop {
   std::optional<std::uint32_t> last_commit_ CKPT_GUARDED_BY(mutex_);  // may come before weights_ is there
   bool waiting_ CKPT_GUARDED_BY(mutex_) = false;                      // task_ has not been begun
   bool ended_ CKPT_GUARDED_BY(mutex_) = false;
+  Status end_reason_ CKPT_GUARDED_BY(mutex_);  // ok: the front wanted it
 };
 
 }  // namespace

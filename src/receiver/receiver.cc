@@ -88,6 +88,7 @@ class ReceiveSession {
 Status receive_update(const ReceiveOptions& options, UpdateSink& sink, Deadline deadline, const AbortSignal& abort) {
   CKPT_ASSIGN_OR_RETURN(const auto socket, ZmqSocket::open(ZmqSocket::Role::reply_and_connect, options.address,
                                                            {options.heartbeat_interval, options.heartbeat_timeout}));
+  CKPT_RETURN_IF_ERROR(socket->wait_for_peer(deadline.capped(options.connect_timeout), abort).with_note("no sender at {}", options.address));
   ReceiveSession session(*socket, sink, deadline, abort);
   const Status ended = session.run();
   if (ended.ok() || session.failure().ok()) return ended;

@@ -38,6 +38,7 @@ struct ReceiveOptions {
   std::string address;  ///< the entry of the engine's handle map
   Duration heartbeat_interval = std::chrono::seconds(1);
   Duration heartbeat_timeout = std::chrono::seconds(10);
+  Duration connect_timeout = std::chrono::seconds(30);  ///< a sender that died before we came must not hold the engine until the deadline
 };
 
 /// Runs one session to its end. ok: the sink answered prepared, and the sender gave the go-ahead to commit. cancelled: the sender aborted (its reason

@@ -160,7 +160,7 @@ TEST_F(SessionTest, BeforeTheGoAheadAnAbortStillCancels) {
 
 TEST_F(SessionTest, AWorkerThatNeverComesEndsAtTheDeadline) {
   EXPECT_THAT(session_->connect(buffer_->exported(), Deadline::after(std::chrono::milliseconds(50))),
-              Is(StatusCode::deadline_exceeded, HasSubstr("waiting for the worker to connect")));
+              Is(StatusCode::deadline_exceeded, HasSubstr("waiting for the other side to connect")));
 }
 
 TEST_F(SessionTest, TheSignalOfTheUpdateEndsTheWaitForAWorker) {
