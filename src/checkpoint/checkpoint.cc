@@ -2,116 +2,24 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <set>
-#include <unordered_map>
-#include <unordered_set>
 
-#include "base/bytes.h"
 #include "base/fault_point.h"
-#include "checkpoint/hf_index.h"
+#include "checkpoint/indexed_checkpoint.h"
 #include "checkpoint/printable.h"
-#include "checkpoint/shard_file.h"
-#include "os/file.h"
+#include "checkpoint/shard_join.h"
 
 namespace ckpt {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kIndexName = "model.safetensors.index.json";
-constexpr std::uint64_t kMaxIndexBytes = kMaxHeaderBytes;
-
-Status corrupt(std::string text) { return Status::of(StatusCode::data_corruption, Scope::operation, std::move(text)); }
-
-/// Puts shards together, one after the other; a name in two of them is a problem.
-class Joiner {
- public:
-  Joiner(Checkpoint& checkpoint, ProblemList& problems) : checkpoint_(checkpoint), problems_(problems) {}
-
-  void add(ShardFile shard) {
-    const auto index = static_cast<std::uint32_t>(checkpoint_.files.size());
-    checkpoint_.files.push_back(std::move(shard.file));
-    for (SafetensorsEntry& entry : shard.header.entries) {
-      const auto [found, fresh] = owner_.emplace(entry.parameter.name, index);
-      if (!fresh)
-        problems_.add(corrupt(fmt::format("{}: tensor {} is also in {}", checkpoint_.files[index].path, printable(entry.parameter.name),
-                                          checkpoint_.files[found->second].path)));
-      checkpoint_.locations.push_back({index, shard.data_offset + entry.offset_bytes});
-      checkpoint_.parameters.push_back(std::move(entry.parameter));
-    }
-  }
-
- private:
-  Checkpoint& checkpoint_;
-  ProblemList& problems_;
-  std::unordered_map<std::string, std::uint32_t> owner_;
-};
-
 Checkpoint open_files(std::span<const std::string> paths, ProblemList& problems) {
-  Checkpoint checkpoint;
-  Joiner joiner(checkpoint, problems);
+  std::vector<ShardFile> shards;
   for (const std::string& path : paths) {
-    joiner.add(open_shard(path, problems));
+    shards.push_back(open_shard(path, problems));
     if (problems.full()) break;
   }
-  return checkpoint;
-}
-
-using WeightMap = std::map<std::string, std::string>;
-
-/// The index must name each tensor with the shard that holds it, and no other. Shards in `unreadable` were reported already.
-void check_index(const Checkpoint& checkpoint, const WeightMap& map, const std::set<std::string>& unreadable, const std::string& directory,
-                 ProblemList& problems) {
-  std::unordered_set<std::string_view> names;
-  for (std::size_t i = 0; i < checkpoint.parameters.size() && !problems.full(); ++i) {
-    const std::string& path = checkpoint.files[checkpoint.locations[i].file].path;
-    const std::string& name = checkpoint.parameters[i].name;
-    names.insert(name);
-    const auto entry = map.find(name);
-    if (entry == map.end())
-      problems.add(corrupt(fmt::format("{}: tensor {} has no entry in the index", path, printable(name))));
-    else if (directory + "/" + entry->second != path)
-      problems.add(corrupt(fmt::format("{}: the index says that tensor {} is in {}", path, printable(name), printable(entry->second))));
-  }
-  for (const auto& [name, file] : map)
-    if (!names.contains(name) && !unreadable.contains(directory + "/" + file))
-      problems.add(
-          corrupt(fmt::format("{}/{}: the index names tensor {}, which the file does not have", directory, printable(file), printable(name))));
-}
-
-Result<WeightMap> read_index(const std::string& path) {
-  CKPT_ASSIGN_OR_RETURN(const File file, File::open_for_reading(path));
-  if (file.bytes() > kMaxIndexBytes)
-    return Status(StatusCode::resource_exhausted, Scope::operation, "{}: an index of {} bytes is longer than {}", path, file.bytes(), kMaxIndexBytes);
-  Bytes text(file.bytes());
-  CKPT_RETURN_IF_ERROR(file.read_all(0, text));
-  Result<WeightMap> map = parse_hf_index(as_text(text));
-  if (!map.ok()) return map.status().with_note("{}", path);
-  if (map->empty()) return corrupt(path + ": the index names no tensor");
-  return map;
-}
-
-Checkpoint open_indexed(const std::string& directory, ProblemList& problems) {
-  const Result<WeightMap> map = read_index(directory + "/" + std::string(kIndexName));
-  if (!map.ok()) {
-    problems.add(map.status());
-    return {};
-  }
-  std::map<std::string, std::string> first_tensor;  // of each shard, for messages
-  for (const auto& [name, file] : *map) first_tensor.emplace(directory + "/" + file, name);
-  Checkpoint checkpoint;
-  Joiner joiner(checkpoint, problems);
-  std::set<std::string> unreadable;
-  for (const auto& [path, tensor] : first_tensor) {
-    ProblemList inside(problems.room());
-    joiner.add(open_shard(path, inside));
-    if (!inside.empty()) unreadable.insert(path);
-    for (const Status& problem : inside.all())
-      problems.add(problem.code() == StatusCode::not_found ? problem.with_note("tensor {} of the index has no file", printable(tensor)) : problem);
-    if (problems.full()) return checkpoint;
-  }
-  check_index(checkpoint, *map, unreadable, directory, problems);
-  return checkpoint;
+  return join_shards(std::move(shards), problems);
 }
 
 /// The safetensors files of a directory without an index, by name. Hidden ones are left out, as by every loader's `*.safetensors`.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <set>
 #include <tuple>
 #include <unordered_set>
 
@@ -45,9 +44,10 @@ Result<RawTensor> read_tensor(std::string_view name, dom::element value) {
   dom::object object;
   if (value.get_object().get(object)) return corrupt_tensor(name, "its entry is no object");
   RawTensor raw;
-  std::set<std::string_view> seen;
+  std::vector<std::string_view> seen;  // three, or soon an error
   for (const auto [key, content] : object) {
-    if (!seen.insert(key).second) return corrupt_tensor(name, fmt::format("{} stands twice", printable(key)));
+    if (std::find(seen.begin(), seen.end(), key) != seen.end()) return corrupt_tensor(name, fmt::format("{} stands twice", printable(key)));
+    seen.push_back(key);
     if (key == "dtype") {
       std::string_view text;
       if (content.get_string().get(text)) return corrupt_tensor(name, "dtype is no text");
