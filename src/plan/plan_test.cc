@@ -51,12 +51,32 @@ TEST(Plan, OneSlotIsTheFallbackAndSaysWhatItCosts) {
 
 TEST(Plan, TooLittleForTheLargestTensorSaysTheNeededSize) {
   const auto manifests = manifests_of({{"big", DType::U8, {10 * MiB}, 10 * MiB}}, 2, 1 * MiB);
-  EXPECT_THAT(
-      make_plan(manifests, topology_of(2, 2), {{100 * MiB, 9 * MiB}, 0, 3}),
-      Is(StatusCode::resource_exhausted,
-         HasSubstr("one slot needs 10485760 bytes and rank 1 can give 9437184 bytes: 1048576 more; the largest tensor, big, takes 10485760 bytes")));
+  EXPECT_THAT(make_plan(manifests, topology_of(2, 2), {{100 * MiB, 9 * MiB}, 0, 3}),
+              Is(StatusCode::resource_exhausted, HasSubstr("one slot needs 10485760 bytes and the memory of rank 1 allows 9437184: 1048576 bytes are "
+                                                           "missing; the largest tensor, big, takes 10485760 bytes")));
   EXPECT_THAT(make_plan(manifests, topology_of(2, 2), {{100 * MiB, 100 * MiB}, 1 * MiB, 3}),
               Is(StatusCode::resource_exhausted, HasSubstr("raise --memory-limit")));
+}
+
+TEST(Plan, TooLittleForTheWantedBucketSaysSo) {
+  const auto manifests = manifests_of(tensors(16, 1 * MiB), 2, 4 * MiB);
+  EXPECT_THAT(make_plan(manifests, topology_of(2, 2), {{1 * MiB, 9 * MiB}, 0, 3}),
+              Is(StatusCode::resource_exhausted, HasSubstr("lower --bucket-size")));
+}
+
+TEST(Plan, NoMoreSlotsThanFrames) {
+  const auto manifests = manifests_of(tensors(2, 1 * MiB), 2, 4 * MiB);
+  const auto plan = make_plan(manifests, topology_of(2, 1), {{1 * GiB, 1 * GiB}, 0, 3});
+  ASSERT_OK(plan);
+  EXPECT_EQ(plan->num_slots, 1u);
+  EXPECT_THAT(plan->warnings, ::testing::IsEmpty());
+}
+
+TEST(Plan, ACheckpointWithoutTensorsHasAPlan) {
+  const auto plan = make_plan(manifests_of({}, 1, 4 * MiB), topology_of(1, 1), {{1 * GiB}, 0, 3});
+  ASSERT_OK(plan);
+  EXPECT_EQ(plan->num_slots, 1u);
+  EXPECT_THAT(plan_text(*plan, {1e9, 1e9, 1e9}), HasSubstr("0 tensors"));
 }
 
 TEST(Plan, RefusesWhatDoesNotFitTogether) {
@@ -65,6 +85,14 @@ TEST(Plan, RefusesWhatDoesNotFitTogether) {
   EXPECT_THAT(make_plan(manifests, {3, 2, {}, {true}}, budget), Is(StatusCode::invalid_argument, HasSubstr("does not divide 3 ranks")));
   EXPECT_THAT(make_plan(std::span(manifests).first(2), topology_of(3, 3), budget),
               Is(StatusCode::invalid_argument, HasSubstr("2 manifests for 3 ranks")));
+  EXPECT_THAT(make_plan(manifests, topology_of(3, 3), {{1 * GiB}, 0, 3}), Is(StatusCode::invalid_argument, HasSubstr("free memory of 1 ranks")));
+  EXPECT_THAT(make_plan(manifests, {3, 3, {"a"}, {true}}, budget), Is(StatusCode::invalid_argument, HasSubstr("1 hosts for 3 ranks")));
+  const auto equal_layout = manifests_of(tensors(4, 1024), 3, 4 * MiB);
+  manifests[1].layout = equal_layout[1].layout;
+  EXPECT_OK(make_plan(manifests, topology_of(3, 3), budget));
+  manifests[1].layout = manifests_of(tensors(4, 1024), 3, 1024)[1].layout;
+  EXPECT_THAT(make_plan(manifests, topology_of(3, 3), budget), Is(StatusCode::invalid_argument, HasSubstr("rank 1 read other headers")));
+  manifests[1].layout = manifests[0].layout;
   manifests[2].checkpoint = "v2";
   EXPECT_THAT(make_plan(manifests, topology_of(3, 3), budget), Is(StatusCode::invalid_argument, HasSubstr("rank 2 holds checkpoint v2, rank 0 v1")));
 }
@@ -74,23 +102,27 @@ TEST(Plan, DtypesThatEnginesCannotTakeAreRefusedByName) {
   EXPECT_THAT(make_plan(manifests, topology_of(1, 1), {{1 * GiB}, 0, 3}), Is(StatusCode::invalid_argument, HasSubstr("tensor weird is C64")));
 }
 
-TEST(Plan, TheKeyChangesWithEveryInput) {
-  const auto manifests = manifests_of(tensors(4, 1024), 2, 1 * MiB);
+TEST(PlanKey, ChangesWithWhatThePlanDependsOn) {
+  auto manifests = manifests_of(tensors(16, 1 * MiB), 2, 4 * MiB);
   const std::vector<std::uint64_t> digests{1, 1};
-  const MemoryBudget budget{{1, 2}, 3, 4};
+  const MemoryBudget budget{{9 * MiB, 10 * MiB}, 0, 4};
   const std::uint64_t key = plan_key(manifests, digests, topology_of(2, 1), budget);
   EXPECT_EQ(plan_key(manifests, digests, topology_of(2, 1), budget), key);
   EXPECT_NE(plan_key(manifests, std::vector<std::uint64_t>{1, 2}, topology_of(2, 1), budget), key);
   EXPECT_NE(plan_key(manifests, digests, topology_of(2, 2), budget), key);
-  EXPECT_NE(plan_key(manifests, digests, topology_of(2, 1), {{1, 2}, 3, 5}), key);
+  EXPECT_NE(plan_key(manifests, digests, topology_of(2, 1), {{9 * MiB, 10 * MiB}, 5 * MiB, 4}), key);
+  manifests[1].digests = {{0, 1, 2}};
+  const std::uint64_t with_digest = plan_key(manifests, digests, topology_of(2, 1), budget);
+  EXPECT_NE(with_digest, key);
+  manifests[1].digests[0].stripe = 0;
+  EXPECT_NE(plan_key(manifests, digests, topology_of(2, 1), budget), with_digest);
 }
 
-TEST(Plan, TextAndJsonSayTheSame) {
-  const auto manifests = manifests_of(tensors(16, 1 * MiB), 4, 4 * MiB);
-  const auto plan = make_plan(manifests, topology_of(4, 2), {std::vector<std::uint64_t>(4, 1 * GiB), 0, 3});
-  ASSERT_OK(plan);
-  EXPECT_THAT(plan_text(*plan, {1e9, 1e9, 1e9}), HasSubstr("slots        3 x 4.19 MB = 12.6 MB of device memory on each rank"));
-  EXPECT_THAT(plan_json(*plan, {}), HasSubstr("\"slots\": 3"));
+TEST(PlanKey, FreeMemoryThatAllowsAsManySlotsChangesNothing) {
+  const auto manifests = manifests_of(tensors(16, 1 * MiB), 2, 4 * MiB);
+  const std::vector<std::uint64_t> digests{1, 1};
+  EXPECT_EQ(plan_key(manifests, digests, topology_of(2, 1), {{9 * MiB, 20 * MiB}, 0, 3}),
+            plan_key(manifests, digests, topology_of(2, 1), {{10 * MiB, 11 * MiB}, 0, 3}));
 }
 
 }  // namespace
