@@ -86,27 +86,26 @@ void Span::end() {
   recorder_ = nullptr;
 }
 
-std::string trace_json(std::span<const ProcessEvents> processes) {
+std::string trace_fragment(const ProcessEvents& process) {
   // Names are literals of ours and host names: nothing in them needs escaping but the quote and the backslash, which are dropped.
-  std::string out = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n";
-  auto it = std::back_inserter(out);
-  bool first = true;
-  for (const ProcessEvents& process : processes) {
-    std::string host;
-    for (const char c : process.host)
-      if (c != '"' && c != '\\' && static_cast<unsigned char>(c) >= 0x20) host += c;
-    fmt::format_to(it, "{}{{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{},\"args\":{{\"name\":\"rank {} on {}\"}}}}", first ? "" : ",\n",
-                   process.rank, process.rank, host);
-    first = false;
-    for (const Event& e : process.events)
-      fmt::format_to(it,
-                     ",\n{{\"ph\":\"X\",\"cat\":\"{}\",\"name\":\"{}: "
-                     "{}\",\"pid\":{},\"tid\":{},\"ts\":{:.3f},\"dur\":{:.3f},\"args\":{{\"frame\":{},\"bytes\":{}}}}}",
-                     name(e.stage), name(e.stage), e.what, process.rank, e.thread, static_cast<double>(e.begin_ns) / 1e3,
-                     static_cast<double>(e.end_ns - e.begin_ns) / 1e3, e.frame, e.bytes);
-  }
-  out += "\n]}\n";
+  std::string host;
+  for (const char c : process.host)
+    if (c != '"' && c != '\\' && static_cast<unsigned char>(c) >= 0x20) host += c;
+  std::string out =
+      fmt::format("{{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{0},\"args\":{{\"name\":\"rank {0} on {1}\"}}}}", process.rank, host);
+  for (const Event& e : process.events)
+    fmt::format_to(std::back_inserter(out),
+                   ",\n{{\"ph\":\"X\",\"cat\":\"{0}\",\"name\":\"{0}: "
+                   "{1}\",\"pid\":{2},\"tid\":{3},\"ts\":{4:.3f},\"dur\":{5:.3f},\"args\":{{\"frame\":{6},\"bytes\":{7}}}}}",
+                   name(e.stage), e.what, process.rank, e.thread, static_cast<double>(e.begin_ns) / 1e3,
+                   static_cast<double>(e.end_ns - e.begin_ns) / 1e3, e.frame, e.bytes);
   return out;
+}
+
+std::string trace_document(std::span<const std::string> fragments) {
+  std::string out = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n";
+  for (std::size_t i = 0; i < fragments.size(); ++i) out += (i > 0 ? ",\n" : "") + fragments[i];
+  return out + "\n]}\n";
 }
 
 }  // namespace ckpt

@@ -69,13 +69,14 @@ class Span {
   EventRecorder* recorder_;
 };
 
-/// The events of several processes as a Chrome-trace JSON document, which https://ui.perfetto.dev opens. Lines: one process a rank, one track a
-/// thread.
+/// The events of one process, as a fragment of a timeline. Fragments travel between ranks as text.
 struct ProcessEvents {
   int rank;
   std::string host;
   std::vector<Event> events;
 };
-[[nodiscard]] std::string trace_json(std::span<const ProcessEvents> processes);
+[[nodiscard]] std::string trace_fragment(const ProcessEvents& process);
+/// Fragments as a Chrome-trace JSON document, which https://ui.perfetto.dev opens: one process a rank, one track a thread.
+[[nodiscard]] std::string trace_document(std::span<const std::string> fragments);
 
 }  // namespace ckpt

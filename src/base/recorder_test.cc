@@ -44,8 +44,8 @@ TEST(EventRecorder, TheRingKeepsTheNewestEventsInOrder) {
 TEST(EventRecorder, TraceHasOneCompleteEventASpan) {
   EventRecorder recorder;
   { Span span(Stage::handover, "offer", 3, recorder); }
-  const ProcessEvents process{2, "host\"x", recorder.events()};
-  const std::string json = trace_json(std::span(&process, 1));
+  const std::string fragments[] = {trace_fragment({2, "host\"x", recorder.events()})};
+  const std::string json = trace_document(fragments);
   EXPECT_THAT(json, HasSubstr("\"name\":\"hand-over: offer\",\"pid\":2"));
   EXPECT_THAT(json, HasSubstr("rank 2 on hostx"));
 }

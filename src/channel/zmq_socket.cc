@@ -14,6 +14,8 @@ namespace {
 
 Status zmq_error(std::string_view what) { return {StatusCode::internal, Scope::peer, "{}: {}", what, zmq_strerror(zmq_errno())}; }
 
+constexpr int kAnswerLingerMs = 1000;
+
 int as_ms(Duration duration) { return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()); }
 
 }  // namespace
@@ -28,7 +30,7 @@ struct ZmqSocket::Handles {
     if (socket != nullptr) zmq_socket_monitor(socket, nullptr, 0);
     if (monitor != nullptr) zmq_close(monitor);
     if (socket != nullptr) zmq_close(socket);
-    if (context != nullptr) zmq_ctx_term(context);  // returns at once: LINGER is 0 everywhere
+    if (context != nullptr) zmq_ctx_term(context);  // at once for the sender; a worker lingers until its answer is out
     if (!bound_path.empty()) ::unlink(bound_path.c_str());
   }
 };
@@ -45,7 +47,8 @@ Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(Role role, const std::string&
   handles->socket = zmq_socket(handles->context, role == Role::request_and_bind ? ZMQ_REQ : ZMQ_REP);
   if (handles->socket == nullptr) return zmq_error("make a ZeroMQ socket");
   const auto set = [&](int option, int value) { return zmq_setsockopt(handles->socket, option, &value, sizeof value) == 0; };
-  if (!set(ZMQ_LINGER, 0) || !set(ZMQ_HEARTBEAT_IVL, as_ms(options.heartbeat_interval)) ||
+  // The worker's last answer must be out before its socket closes; the sender reads every answer, so nothing of its own can be under way.
+  if (!set(ZMQ_LINGER, role == Role::request_and_bind ? 0 : kAnswerLingerMs) || !set(ZMQ_HEARTBEAT_IVL, as_ms(options.heartbeat_interval)) ||
       !set(ZMQ_HEARTBEAT_TIMEOUT, as_ms(options.heartbeat_timeout)) || !set(ZMQ_RECONNECT_IVL, 20))
     return zmq_error("set up a ZeroMQ socket");
   const std::string events = fmt::format("inproc://monitor-{}", counter++);

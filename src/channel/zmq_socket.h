@@ -17,7 +17,7 @@ struct ZmqSocketOptions {
   Duration heartbeat_timeout = std::chrono::seconds(10);
 };
 
-/// REQ that binds (sender) or REP that connects (worker). LINGER is 0. Threads: one at a time.
+/// REQ that binds (sender) or REP that connects (worker; lingers 1 s for its last answer). Threads: one at a time.
 /// Peers are counted by the monitor: a peer that was there and is gone ends every wait with unavailable.
 class ZmqSocket {
  public:

@@ -21,6 +21,7 @@ struct CommonOptions {
   bool quiet = false;       ///< errors only
   bool error_told = false;  ///< set by a command that has printed its error: main() adds nothing
   Settings settings = Settings::defaults();
+  std::vector<std::string> command_line;  ///< as this process was started: for ranks that run the same command
 };
 
 /// Runs the command. Prints its own output; an error is printed by main(), as text or JSON, and becomes the exit code.

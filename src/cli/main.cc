@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "cli/command.h"
+#include "os/process.h"
 
 namespace ckpt {
 namespace {
@@ -19,10 +20,10 @@ constexpr Entry kCommands[] = {
     {"update", add_update},
     {"launch", add_launch},
     {"engine", add_engine},
-    {"plan", add_plan},
+
     {"inspect", add_inspect},
     {"doctor", add_doctor},
-    {"bench", add_bench},
+
     {"demo", add_demo},
     {"serve", add_serve},
     {"make-checkpoint", add_make_checkpoint},
@@ -46,6 +47,8 @@ void print_error(const Status& status, bool json) {
 
 int run(int argc, char** argv) {
   CommonOptions common;
+  common.command_line.assign(argv, argv + argc);
+  common.command_line[0] = own_executable();
   if (Result<Settings> settings = Settings::from_environment(); settings.ok()) {
     common.settings = std::move(settings).value();
   } else {

@@ -6,23 +6,23 @@
 
 namespace ckpt {
 
-Arena::~Arena() {
+PoolArena::~PoolArena() {
   if (resident_) device_->unregister_host(mapping_.span());
 }
 
-Status Arena::became_resident() {
+Status PoolArena::became_resident() {
   if (resident_) return Status::success();
   CKPT_RETURN_IF_ERROR(device_->register_host(mapping_.span()));
   resident_ = true;
   return Status::success();
 }
 
-Result<std::unique_ptr<Arena>> ArenaStore::take(std::uint64_t bytes) {
+Result<std::unique_ptr<PoolArena>> ArenaStore::take(std::uint64_t bytes) {
   const MutexLock lock(mutex_);
   std::sort(free_.begin(), free_.end(), [](const auto& a, const auto& b) { return a->memory().size() < b->memory().size(); });
   const auto fits = std::find_if(free_.begin(), free_.end(), [bytes](const auto& arena) { return arena->memory().size() >= bytes; });
   if (fits != free_.end()) {
-    std::unique_ptr<Arena> arena = std::move(*fits);
+    std::unique_ptr<PoolArena> arena = std::move(*fits);
     free_.erase(fits);
     lent_bytes_ += arena->memory().size();
     return arena;
@@ -31,10 +31,10 @@ Result<std::unique_ptr<Arena>> ArenaStore::take(std::uint64_t bytes) {
   CKPT_RETURN_IF_ERROR(check_memory(bytes, "the host pool"));
   CKPT_ASSIGN_OR_RETURN(Mapping mapping, Mapping::anonymous(bytes));
   lent_bytes_ += mapping.bytes();
-  return std::make_unique<Arena>(*device_, std::move(mapping));
+  return std::make_unique<PoolArena>(*device_, std::move(mapping));
 }
 
-void ArenaStore::give_back(std::unique_ptr<Arena> arena) {
+void ArenaStore::give_back(std::unique_ptr<PoolArena> arena) {
   const MutexLock lock(mutex_);
   lent_bytes_ -= arena->memory().size();
   if (arena->resident()) free_.push_back(std::move(arena));

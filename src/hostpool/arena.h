@@ -11,12 +11,12 @@
 namespace ckpt {
 
 /// One piece of memory. Resident after its first load; registered with the device from then on until it ends.
-class Arena {
+class PoolArena {
  public:
-  Arena(Device& device, Mapping mapping) : device_(&device), mapping_(std::move(mapping)) {}
-  ~Arena();
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
+  PoolArena(Device& device, Mapping mapping) : device_(&device), mapping_(std::move(mapping)) {}
+  ~PoolArena();
+  PoolArena(const PoolArena&) = delete;
+  PoolArena& operator=(const PoolArena&) = delete;
 
   [[nodiscard]] std::span<std::byte> memory() const { return mapping_.span(); }
   [[nodiscard]] bool resident() const { return resident_; }
@@ -35,15 +35,15 @@ class ArenaStore {
   explicit ArenaStore(Device& device) : device_(&device) {}
 
   /// The smallest free arena that takes `bytes`, else a fresh one; free ones that are too small end first, so that the peak stays low.
-  [[nodiscard]] Result<std::unique_ptr<Arena>> take(std::uint64_t bytes) CKPT_EXCLUDES(mutex_);
+  [[nodiscard]] Result<std::unique_ptr<PoolArena>> take(std::uint64_t bytes) CKPT_EXCLUDES(mutex_);
   /// Keeps a resident arena for the next checkpoint; one whose load failed ends instead.
-  void give_back(std::unique_ptr<Arena> arena) CKPT_EXCLUDES(mutex_);
+  void give_back(std::unique_ptr<PoolArena> arena) CKPT_EXCLUDES(mutex_);
   [[nodiscard]] std::uint64_t reserved_bytes() const CKPT_EXCLUDES(mutex_);
 
  private:
   Device* device_;
   mutable Mutex mutex_;
-  std::vector<std::unique_ptr<Arena>> free_ CKPT_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<PoolArena>> free_ CKPT_GUARDED_BY(mutex_);
   std::uint64_t lent_bytes_ CKPT_GUARDED_BY(mutex_) = 0;
 };
 

@@ -46,7 +46,7 @@ class Share final : public PoolShare {
 
   std::shared_ptr<ArenaStore> store_;  // shared: a share may outlive its pool's owner by a moment
   Device* device_ = nullptr;
-  std::unique_ptr<Arena> arena_;
+  std::unique_ptr<PoolArena> arena_;
   std::vector<Mapping> adopted_;  // by file; empty ones were read
   std::vector<std::size_t> first_stripe_;
   std::vector<std::size_t> first_run_;

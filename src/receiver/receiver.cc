@@ -9,9 +9,6 @@
 namespace ckpt {
 namespace {
 
-/// Longest that the last answer may take to leave before the socket closes.
-constexpr Duration kLastAnswer = std::chrono::seconds(1);
-
 /// One session, message by message. After a message that failed the sender decides: it aborts, or goes away.
 class ReceiveSession {
  public:
@@ -29,7 +26,6 @@ class ReceiveSession {
       CKPT_FAULT_POINT("receiver.before_answer");
       CKPT_RETURN_IF_ERROR(socket_.send(outcome.ok() ? std::string() : outcome.to_string(), deadline_, abort_, "the answer to the sender"));
     }
-    static_cast<void>(socket_.peer_leaves_within(kLastAnswer));  // LINGER is 0: the answer must be out before the socket closes
     return Status::success();
   }
   /// What went wrong here, if it did: a better text than that the sender left.

@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
+
 #include <filesystem>
 #include <vector>
 
@@ -17,10 +19,22 @@ std::vector<std::string> candidates(const std::string& path) {
   return {directory + "/../lib/libckpt_ucx.so", directory + "/libckpt_ucx.so"};
 }
 
+/// Set only where the user has not, and before the library is there: it reads some of them while it is loaded. Measured on UCX 1.13 over TCP and
+/// shared memory (docs/guide/ucx.md).
+void set_defaults() {
+  constexpr const char* kDefaults[][2] = {{"UCX_TCP_TX_SEG_SIZE", "1M"},     {"UCX_TCP_RX_SEG_SIZE", "1M"},      {"UCX_POSIX_ERROR_HANDLING", "y"},
+                                          {"UCX_KEEPALIVE_INTERVAL", "1s"},  {"UCX_TCP_KEEPIDLE", "1s"},         {"UCX_TCP_KEEPINTVL", "1s"},
+                                          {"UCX_TCP_KEEPCNT", "2"},          {"UCX_TCP_USER_TIMEOUT", "3s"},     {"UCX_ERROR_SIGNALS", ""},
+                                          {"UCX_WARN_UNUSED_ENV_VARS", "n"}, {"UCX_MEM_MMAP_HOOK_MODE", "none"}, {"UCX_MEM_CUDA_HOOK_MODE", "none"},
+                                          {"UCX_LOG_LEVEL", "fatal"}};
+  for (const auto& [name, value] : kDefaults) ::setenv(name, value, 0);
+}
+
 }  // namespace
 
 Result<const CkptUcxApi*> load_ucx_plugin(const std::string& path) {
   CKPT_FAULT_POINT("sys.dlopen");
+  set_defaults();
   std::string tried;
   for (const std::string& file : candidates(path)) {
     void* library = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed: UCX does not survive that

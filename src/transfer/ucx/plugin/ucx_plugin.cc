@@ -32,16 +32,6 @@ int fail(char* error, const char* what, ucs_status_t status) {
   return -1;
 }
 
-/// Set only where the user has not: measured on UCX 1.13 over TCP and shared memory.
-void set_defaults() {
-  constexpr const char* kDefaults[][2] = {{"UCX_TCP_TX_SEG_SIZE", "1M"},     {"UCX_TCP_RX_SEG_SIZE", "1M"},      {"UCX_POSIX_ERROR_HANDLING", "y"},
-                                          {"UCX_KEEPALIVE_INTERVAL", "1s"},  {"UCX_TCP_KEEPIDLE", "1s"},         {"UCX_TCP_KEEPINTVL", "1s"},
-                                          {"UCX_TCP_KEEPCNT", "2"},          {"UCX_TCP_USER_TIMEOUT", "3s"},     {"UCX_ERROR_SIGNALS", ""},
-                                          {"UCX_WARN_UNUSED_ENV_VARS", "n"}, {"UCX_MEM_MMAP_HOOK_MODE", "none"}, {"UCX_MEM_CUDA_HOOK_MODE", "none"},
-                                          {"UCX_LOG_LEVEL", "fatal"}};
-  for (const auto& [name, value] : kDefaults) ::setenv(name, value, 0);
-}
-
 }  // namespace
 
 /// One collective's view of UCX.
@@ -108,7 +98,6 @@ struct CkptUcx {
 int CkptUcx::create(const CkptUcxConfig& given, char* error) {
   config = given;
   tls = given.tls != nullptr ? given.tls : "";
-  set_defaults();
   ucp_config_t* ucp_config = nullptr;
   if (const ucs_status_t status = ucp_config_read(nullptr, nullptr, &ucp_config); status != UCS_OK)
     return fail(error, "read the UCX configuration", status);

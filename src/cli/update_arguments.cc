@@ -1,0 +1,46 @@
+#include "cli/update_arguments.h"
+
+namespace ckpt {
+namespace {
+
+Status unsupported(std::string_view what, std::string_view sentence) { return {StatusCode::unsupported, Scope::operation, "{}: {}", what, sentence}; }
+
+}  // namespace
+
+Status check_arguments(const UpdateArguments& a) {
+  if (a.update_method == "p2p" || a.update_method == "all")
+    return unsupported("--update-method " + a.update_method, "reads out of other ranks' pools are not offered yet; use broadcast");
+  if (a.update_method != "broadcast")
+    return {StatusCode::invalid_argument, Scope::operation, "--update-method {}: give broadcast, p2p or all", a.update_method};
+  if (!a.load_metas_file.empty())
+    return unsupported("--load-metas-file", "updates from the metas of other processes are not offered yet; give --checkpoint-path");
+  if (!a.rollback_path.empty())
+    return unsupported("--rollback-path", "bringing back another version is not offered yet; the engine of this project keeps its own");
+  if (a.keep_versions > 0) return unsupported("--keep-versions", "a one-shot update keeps no version; give 0");
+  if (!a.device_uuid.empty()) return unsupported("--device-uuid", "it names a GPU, and this build has no CUDA device yet");
+  if (a.checkpoint_path.empty()) return {StatusCode::invalid_argument, Scope::operation, "--checkpoint-path is needed"};
+  const auto kind = engine_kind_from_name(a.engine);
+  if (!kind && a.engine != "auto")
+    return {StatusCode::invalid_argument, Scope::operation, "--engine {}: give auto, vllm, sglang, lmdeploy or ckpt", a.engine};
+  if (kind == EngineKind::lmdeploy) return unsupported("--engine lmdeploy", "this engine is not driven yet");
+  if (a.dialect != "auto" && a.dialect != "1" && a.dialect != "2")
+    return {StatusCode::invalid_argument, Scope::operation, "--dialect {}: give auto, 1 or 2", a.dialect};
+  if (!a.unix_socket.empty() && a.endpoints.size() > 1)
+    return {StatusCode::invalid_argument, Scope::operation, "--uds goes with one engine, and {} endpoints were given", a.endpoints.size()};
+  return Status::success();
+}
+
+UpdateTarget target_of(const UpdateArguments& a, std::uint32_t num_ranks) {
+  UpdateTarget target;
+  target.endpoints = a.endpoints;
+  if (target.endpoints.empty()) target.endpoints = {"http://localhost:19730"};
+  target.engine = engine_kind_from_name(a.engine).value_or(EngineKind::automatic);
+  target.unix_socket = a.unix_socket;
+  target.inference_parallel_size = a.inference_parallel_size == 0 ? num_ranks : a.inference_parallel_size;
+  target.weight_version = a.weight_version;
+  target.dialect = a.dialect == "1" ? Dialect::one : a.dialect == "2" ? Dialect::two : Dialect::automatic;
+  target.keep_slots = a.keep_slots;
+  return target;
+}
+
+}  // namespace ckpt

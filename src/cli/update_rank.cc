@@ -1,0 +1,130 @@
+#include "cli/update_rank.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+
+#include "base/fault_point.h"
+#include "base/log.h"
+#include "cli/progress.h"
+#include "cli/update_report_text.h"
+#include "os/abort_relay.h"
+#include "os/error.h"
+#include "os/wait_fd.h"
+#include "rendezvous/store_server.h"
+#include "server/parameter_server.h"
+#include "server/session_dirs.h"
+
+namespace ckpt {
+namespace {
+
+struct Membership {
+  std::unique_ptr<StoreServer> store;  // on rank 0, where nobody else hosts it
+  std::unique_ptr<Group> group;
+};
+
+Result<Membership> join(const Settings& settings, const std::optional<LauncherEnvironment>& place, Deadline deadline, const AbortSignal& interrupt) {
+  Membership membership;
+  if (!place || (place->num_ranks == 1 && !place->store_is_hosted)) {
+    membership.group = solitary_group();
+    return membership;
+  }
+  GroupOptions options;
+  options.store = place->store;
+  options.rank = place->rank;
+  options.num_ranks = place->num_ranks;
+  options.token = settings.text("store_token");
+  options.heartbeat_interval = settings.duration("heartbeat_interval");
+  options.heartbeat_timeout = settings.duration("heartbeat_timeout");
+  if (!place->store_is_hosted && place->rank == 0) {
+    const std::string host = settings.text("interface").empty() ? place->store.host : settings.text("interface");
+    CKPT_ASSIGN_OR_RETURN(membership.store, StoreServer::start({host, place->store.port, place->num_ranks, options.token, options.heartbeat_interval,
+                                                                options.heartbeat_timeout},
+                                                               deadline));
+  }
+  CKPT_ASSIGN_OR_RETURN(membership.group, join_group(options, deadline.capped(settings.duration("connect_timeout")), interrupt));
+  return membership;
+}
+
+Status write_trace(ParameterServer& server, const std::string& path, Deadline deadline) {
+  char host[256] = {};
+  ::gethostname(host, sizeof host - 1);
+  const std::string fragment = trace_fragment({static_cast<int>(server.group().rank()), host, EventRecorder::global().events()});
+  CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server.group().all_gather("timeline", to_bytes(fragment), deadline));
+  if (server.group().rank() != 0) return Status::success();
+  std::vector<std::string> fragments;
+  for (const Bytes& one : all) fragments.emplace_back(as_text(one));
+  return write_file(path, trace_document(fragments));
+}
+
+/// Registration is local; its outcome is agreed, so that one bad file ends all ranks with the same error.
+Status load(ParameterServer& server, const UpdateArguments& arguments, Deadline deadline, const AbortSignal& abort) {
+  const Status loaded =
+      server.register_checkpoint(arguments.checkpoint_name, {arguments.checkpoint_path, {}}, {arguments.verify, arguments.adopt}, deadline, abort)
+          .at_stage("load");
+  const Status mine = loaded.ok() ? abort.check() : loaded;
+  if (!mine.ok()) server.group().abort(mine.at_rank(static_cast<int>(server.group().rank())));
+  const Status agreed = server.group().agree("load", mine, deadline);
+  return agreed.ok() ? mine : agreed.at_stage("load");
+}
+
+Status update(ParameterServer& server, const UpdateArguments& arguments, const CommonOptions& common, Deadline deadline, const AbortSignal& abort) {
+  CKPT_RETURN_IF_ERROR(load(server, arguments, deadline, abort));
+  CKPT_RETURN_IF_ERROR(server.gather_metas(arguments.checkpoint_name, deadline, abort).at_stage("gather"));
+  const bool first = server.group().rank() == 0;
+  if (first && !arguments.save_metas_file.empty()) {
+    CKPT_ASSIGN_OR_RETURN(const std::string metas, server.metas_json(arguments.checkpoint_name));
+    CKPT_RETURN_IF_ERROR(write_file(arguments.save_metas_file, metas).at_stage("gather"));
+  }
+  CKPT_ASSIGN_OR_RETURN(const UpdateReport report,
+                        server.update(arguments.checkpoint_name, target_of(arguments, server.group().size()), deadline, abort));
+  if (!arguments.trace_file.empty()) CKPT_RETURN_IF_ERROR(write_trace(server, arguments.trace_file, deadline));
+  if (first && (common.json || !common.quiet))
+    std::fputs(common.json ? report_json(report, limits).c_str() : report_text(report, limits).c_str(), stdout);
+  if (arguments.sleep_time_s > 0) CKPT_RETURN_IF_ERROR(pause_for(Duration(static_cast<std::int64_t>(arguments.sleep_time_s * 1e9)), abort));
+  return Status::success();
+}
+
+}  // namespace
+
+Status write_file(const std::string& path, const std::string& text) {
+  const std::string unfinished = path + ".new";
+  std::FILE* file = std::fopen(unfinished.c_str(), "w");
+  if (file == nullptr) return errno_status(errno, "write " + path);
+  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  const bool closed = std::fclose(file) == 0;
+  if (written && closed && std::rename(unfinished.c_str(), path.c_str()) == 0) return Status::success();
+  const int error = errno;
+  std::remove(unfinished.c_str());
+  return errno_status(error, "write " + path);
+}
+
+Status run_update_rank(const UpdateArguments& arguments, const CommonOptions& common, const std::optional<LauncherEnvironment>& place,
+                       Deadline deadline, const AbortSignal& interrupt) {
+  const std::uint32_t rank = place ? place->rank : 0;
+  if (place) set_log_prefix(fmt::format("rank {}", rank));
+  if (!arguments.trace_file.empty()) EventRecorder::global().keep_all(true);
+  CKPT_FAULT_POINT("rank.begin");
+  CKPT_ASSIGN_OR_RETURN(Membership membership, join(common.settings, place, deadline, interrupt));
+  Group& group = *membership.group;
+  if (!place || place->local_rank == 0) {
+    CKPT_ASSIGN_OR_RETURN(const SessionOptions sessions, session_options(common.settings));
+    CKPT_RETURN_IF_ERROR(recover_sessions(sessions.journal_dir, deadline).status());
+  }
+  const bool silent = rank != 0 || common.quiet || common.json;
+  auto progress = std::make_unique<Progress>(silent ? Progress::Mode::silent : on_terminal() ? Progress::Mode::bars : Progress::Mode::lines);
+  CKPT_ASSIGN_OR_RETURN(const auto server, ParameterServer::create(std::move(membership.group), common.settings,
+                                                                   [&progress](Stage stage, std::uint64_t done, std::uint64_t total) {
+                                                                     progress->update(stage, done, total);
+                                                                   }));
+  // Ctrl-C here, or the end of the group, ends the waits of loading too. After the server: it owns the group, which the relay watches.
+  AbortSignal stop;
+  const AbortRelay relay({&interrupt, &group.failed()}, [&stop](const Status& reason) { stop.trigger(reason); });
+  const Status status = update(*server, arguments, common, deadline, stop);
+  if (status.ok()) static_cast<void>(group.leave(Deadline::after(std::chrono::seconds(2))));
+  return status;
+}
+
+}  // namespace ckpt
