@@ -20,6 +20,7 @@ constexpr Entry kCommands[] = {
     {"update", add_update},
     {"launch", add_launch},
     {"engine", add_engine},
+    {"plan", add_plan},
 
     {"inspect", add_inspect},
     {"doctor", add_doctor},
