@@ -102,6 +102,12 @@ TEST(Plan, DtypesThatEnginesCannotTakeAreRefusedByName) {
   EXPECT_THAT(make_plan(manifests, topology_of(1, 1), {{1 * GiB}, 0, 3}), Is(StatusCode::invalid_argument, HasSubstr("tensor weird is C64")));
 }
 
+TEST(PlanText, NamesDoNotSteerTheTerminal) {
+  const auto plan = make_plan(manifests_of({{"a\x1b[2Jb\n", DType::U8, {1}, 1}}, 1, 4 * MiB), topology_of(1, 1), {{1 * GiB}, 0, 3});
+  ASSERT_OK(plan);
+  EXPECT_THAT(plan_text(*plan, {}), HasSubstr("largest a?[2Jb? with 1 B\n"));
+}
+
 TEST(PlanKey, ChangesWithWhatThePlanDependsOn) {
   auto manifests = manifests_of(tensors(16, 1 * MiB), 2, 4 * MiB);
   const std::vector<std::uint64_t> digests{1, 1};

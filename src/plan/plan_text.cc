@@ -3,11 +3,22 @@
 #include <set>
 
 #include "base/bytes.h"
+#include "base/deadline.h"
 #include "plan/forecast.h"
 #include "plan/plan.h"
 
 namespace ckpt {
 namespace {
+
+/// Names come from files: what would steer a terminal is replaced.
+std::string shown(std::string_view text) {
+  std::string out(text);
+  std::replace_if(out.begin(), out.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+  return out;
+}
+
+/// 0.0213 s → "21.3 ms".
+std::string time_text(double seconds) { return format_duration(Duration(static_cast<std::int64_t>(std::min(seconds, 9e9) * 1e9))); }
 
 /// Neighbouring ranks that differ in nothing a reader wants to know: one line of the table.
 struct RankRow {
@@ -27,7 +38,7 @@ std::vector<RankRow> rows_of(const Plan& plan, std::span<const RankTraffic> traf
   std::vector<RankRow> rows;
   for (std::uint32_t rank = 0; rank < topology.num_ranks; ++rank) {
     const std::uint32_t group = rank / topology.inference_parallel_size;
-    RankRow row{rank, rank, topology.hosts.empty() || topology.hosts[rank].empty() ? "-" : topology.hosts[rank],
+    RankRow row{rank, rank, topology.hosts.empty() || topology.hosts[rank].empty() ? "-" : shown(topology.hosts[rank]),
                 topology.drives_engine[group] ? fmt::format("{}", group) : "none", traffic[rank]};
     if (!rows.empty() && rows.back().host == row.host && rows.back().engine == row.engine && rows.back().traffic == row.traffic)
       rows.back().last = rank;
@@ -55,8 +66,9 @@ std::string checkpoint_line(const Plan& plan) {
   const auto& parameters = plan.layout->parameters;
   const auto largest =
       std::max_element(parameters.begin(), parameters.end(), [](const Parameter& a, const Parameter& b) { return a.bytes < b.bytes; });
-  std::string out = fmt::format("checkpoint  {}: {}, {}", plan.checkpoint, counted(parameters.size(), "tensor"), format_bytes(tensor_bytes(plan)));
-  if (largest != parameters.end()) out += fmt::format("; largest {} with {}", largest->name, format_bytes(largest->bytes));
+  std::string out =
+      fmt::format("checkpoint  {}: {}, {}", shown(plan.checkpoint), counted(parameters.size(), "tensor"), format_bytes(tensor_bytes(plan)));
+  if (largest != parameters.end()) out += fmt::format("; largest {} with {}", shown(largest->name), format_bytes(largest->bytes));
   return out + "\n";
 }
 
@@ -88,9 +100,9 @@ std::string frames_line(const Plan& plan) {
 std::string forecast_line(const Plan& plan, std::span<const RankTraffic> traffic, const LinkRates& rates) {
   const Forecast times = forecast(plan, traffic, rates);
   if (times.update <= 0) return {};
-  std::string out = fmt::format("predicted   {:.3f} s:", times.update);
+  std::string out = fmt::format("predicted   {}:", time_text(times.update));
   const auto add = [&](std::string_view stage, double time, double rate) {
-    if (time > 0) out += fmt::format(" {} {:.3f} s at {},", stage, time, format_rate(static_cast<std::uint64_t>(rate), 1));
+    if (time > 0) out += fmt::format(" {} {} at {},", stage, time_text(time), format_rate(static_cast<std::uint64_t>(rate), 1));
   };
   add("fill", times.fill, rates.fill);
   add("exchange", times.exchange, rates.exchange);
