@@ -24,7 +24,6 @@ constexpr Entry kCommands[] = {
 
     {"inspect", add_inspect},
     {"doctor", add_doctor},
-
     {"demo", add_demo},
     {"serve", add_serve},
     {"make-checkpoint", add_make_checkpoint},

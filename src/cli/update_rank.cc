@@ -81,8 +81,10 @@ Status update(ParameterServer& server, const UpdateArguments& arguments, const C
   CKPT_ASSIGN_OR_RETURN(const UpdateReport report,
                         server.update(arguments.checkpoint_name, target_of(arguments, server.group().size()), deadline, abort));
   if (!arguments.trace_file.empty()) CKPT_RETURN_IF_ERROR(write_trace(server, arguments.trace_file, deadline));
-  if (first && (common.json || !common.quiet)) const StageLimits limits = measure_limits();
-  std::fputs(common.json ? report_json(report, limits).c_str() : report_text(report, limits).c_str(), stdout);
+  if (first && (common.json || !common.quiet)) {
+    const StageLimits limits = measure_limits();
+    std::fputs(common.json ? report_json(report, limits).c_str() : report_text(report, limits).c_str(), stdout);
+  }
   if (arguments.sleep_time_s > 0) CKPT_RETURN_IF_ERROR(pause_for(Duration(static_cast<std::int64_t>(arguments.sleep_time_s * 1e9)), abort));
   return Status::success();
 }
