@@ -11,7 +11,7 @@
 #include "os/socket.h"
 #include "rendezvous/membership.h"
 #include "rendezvous/message_stream.h"
-#include "rendezvous/store_data.h"
+#include "rendezvous/store_keys.h"
 
 namespace ckpt {
 namespace {
@@ -163,7 +163,7 @@ class Server final : public StoreServer {
   Hello expected_;
   Listener listener_;
   Membership members_;
-  StoreData data_;
+  StoreKeys data_;
   Outbox outbox_;
   std::map<ConnectionId, Connection> connections_;
   ConnectionId next_id_ = 1;

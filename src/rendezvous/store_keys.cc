@@ -1,4 +1,4 @@
-#include "rendezvous/store_data.h"
+#include "rendezvous/store_keys.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -25,12 +25,12 @@ std::optional<std::int64_t> number_in(const std::shared_ptr<const Bytes>& value)
 
 }  // namespace
 
-const StoreData::Entry* StoreData::find(const std::string& key) const {
+const StoreKeys::Entry* StoreKeys::find(const std::string& key) const {
   const auto entry = entries_.find(key);
   return entry == entries_.end() ? nullptr : &entry->second;
 }
 
-void StoreData::handle(ConnectionId from, const StoreMessage& request, TimePoint now, Outbox& out) {
+void StoreKeys::handle(ConnectionId from, const StoreMessage& request, TimePoint now, Outbox& out) {
   const Entry* entry = find(request.key);
   switch (request.type) {
     case MessageType::set:
@@ -49,7 +49,7 @@ void StoreData::handle(ConnectionId from, const StoreMessage& request, TimePoint
   }
 }
 
-void StoreData::add(ConnectionId from, const StoreMessage& request, Outbox& out) {
+void StoreKeys::add(ConnectionId from, const StoreMessage& request, Outbox& out) {
   const Entry* entry = find(request.key);
   const std::optional<std::int64_t> before = entry == nullptr ? 0 : number_in(entry->value);
   std::int64_t sum = 0;
@@ -61,7 +61,7 @@ void StoreData::add(ConnectionId from, const StoreMessage& request, Outbox& out)
   answer(from, request.id, sum, nullptr, out);
 }
 
-void StoreData::compare_set(ConnectionId from, const StoreMessage& request, Outbox& out) {
+void StoreKeys::compare_set(ConnectionId from, const StoreMessage& request, Outbox& out) {
   const Entry* entry = find(request.key);
   const std::int64_t version = entry == nullptr ? 0 : entry->version;
   if (version != request.number)
@@ -72,7 +72,7 @@ void StoreData::compare_set(ConnectionId from, const StoreMessage& request, Outb
   answer(from, request.id, version + 1, nullptr, out);
 }
 
-Status StoreData::change(const std::string& key, std::shared_ptr<const Bytes> value, Outbox& out) {
+Status StoreKeys::change(const std::string& key, std::shared_ptr<const Bytes> value, Outbox& out) {
   const Entry* before = find(key);
   const std::uint64_t others = bytes_ - (before == nullptr ? 0 : key.size() + size_of(before->value));
   if (others + key.size() + size_of(value) > kMaxStoreBytes)
@@ -89,11 +89,11 @@ Status StoreData::change(const std::string& key, std::shared_ptr<const Bytes> va
   return Status::success();
 }
 
-void StoreData::disconnected(ConnectionId connection) {
+void StoreKeys::disconnected(ConnectionId connection) {
   std::erase_if(watches_, [&](const Watch& watch) { return watch.connection == connection; });
 }
 
-void StoreData::expire(TimePoint now, Outbox& out) {
+void StoreKeys::expire(TimePoint now, Outbox& out) {
   const auto due = [&](const Watch& watch) { return watch.deadline <= now; };
   for (const Watch& watch : watches_)
     if (due(watch))
@@ -103,7 +103,7 @@ void StoreData::expire(TimePoint now, Outbox& out) {
   std::erase_if(watches_, due);
 }
 
-std::optional<TimePoint> StoreData::next_deadline() const {
+std::optional<TimePoint> StoreKeys::next_deadline() const {
   std::optional<TimePoint> first;
   for (const Watch& watch : watches_) first = std::min(first.value_or(TimePoint::max()), watch.deadline);
   return first;

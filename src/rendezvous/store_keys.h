@@ -12,7 +12,7 @@ namespace ckpt {
 
 /// Versions count the changes of a key from 1 on; 0 means absent.
 /// Invariant: the values take at most `kMaxStoreBytes` together.
-class StoreData {
+class StoreKeys {
  public:
   static constexpr std::uint64_t kMaxStoreBytes = 1 * GiB;
 
