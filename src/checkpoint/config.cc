@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "checkpoint/printable.h"
+#include "checkpoint/problems.h"
 #include "os/file.h"
 
 namespace ckpt {
@@ -14,8 +15,6 @@ namespace {
 namespace dom = simdjson::dom;
 
 constexpr std::uint64_t kMaxConfigBytes = 16'000'000;
-
-Status corrupt(std::string text) { return Status::of(StatusCode::data_corruption, Scope::operation, std::move(text)); }
 
 Status refuse_twins(dom::object object) {
   std::unordered_set<std::string_view> names;

@@ -5,13 +5,12 @@
 #include <utility>
 
 #include "checkpoint/printable.h"
+#include "checkpoint/problems.h"
 
 namespace ckpt {
 namespace {
 
 namespace dom = simdjson::dom;
-
-Status corrupt(std::string_view what) { return Status::of(StatusCode::data_corruption, Scope::operation, std::string(what)); }
 
 /// A shard is a plain name, or a path below the directory that never climbs.
 bool stays_inside(std::string_view path) {

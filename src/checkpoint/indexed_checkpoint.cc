@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "checkpoint/hf_index.h"
 #include "checkpoint/printable.h"
+#include "checkpoint/problems.h"
 #include "checkpoint/shard_join.h"
 #include "os/file.h"
 
@@ -14,8 +15,6 @@ namespace ckpt {
 namespace {
 
 constexpr std::uint64_t kMaxIndexBytes = kMaxHeaderBytes;
-
-Status corrupt(std::string text) { return Status::of(StatusCode::data_corruption, Scope::operation, std::move(text)); }
 
 using WeightMap = std::map<std::string, std::string>;
 

@@ -2,11 +2,16 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "ckpt/result.h"
 
 namespace ckpt {
+
+/// data_corruption: the bytes of a checkpoint are not what they must be.
+[[nodiscard]] inline Status corrupt(std::string text) { return Status::of(StatusCode::data_corruption, Scope::operation, std::move(text)); }
 
 /// Up to `most` problems (≥ 1) in the order found. Whoever adds goes on while it is not full.
 class ProblemList {

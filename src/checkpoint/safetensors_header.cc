@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "checkpoint/printable.h"
+#include "checkpoint/problems.h"
 
 namespace ckpt {
 namespace {
@@ -18,7 +19,6 @@ namespace dom = simdjson::dom;  // the DOM checks every byte, keeps keys in orde
 constexpr std::size_t kMaxNameBytes = 64 * 1024;
 constexpr std::size_t kMaxDimensions = 64;
 
-Status corrupt(std::string_view what) { return Status::of(StatusCode::data_corruption, Scope::operation, std::string(what)); }
 Status corrupt_tensor(std::string_view name, std::string_view what) { return corrupt(fmt::format("tensor {}: {}", printable(name), what)); }
 
 Result<std::vector<std::uint64_t>> read_numbers(dom::element value, std::size_t most) {

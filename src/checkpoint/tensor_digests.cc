@@ -13,7 +13,7 @@
 namespace ckpt {
 namespace {
 
-constexpr std::uint64_t kPieceBytes = 4 * MiB;
+constexpr std::uint64_t kReadBytes = 4 * MiB;
 
 struct FreeState {
   void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
@@ -37,7 +37,7 @@ Result<std::uint64_t> digest_of(const File& file, std::uint64_t offset, std::uin
 Result<std::vector<std::uint64_t>> tensor_digests(const Checkpoint& checkpoint) {
   const StatePtr state(XXH3_createState());
   if (state == nullptr) return Status(StatusCode::resource_exhausted, Scope::operation, "no memory for a digest");
-  Bytes piece(kPieceBytes);
+  Bytes piece(kReadBytes);
   std::vector<std::uint64_t> digests;
   std::optional<File> file;  // parameters lie in file order
   std::uint32_t opened = 0;

@@ -14,7 +14,7 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-constexpr std::uint64_t kPieceBytes = 1 * MiB;
+constexpr std::uint64_t kWriteBytes = 1 * MiB;
 
 /// Consecutive parameters by bytes, no shard empty.
 std::vector<std::vector<Parameter>> split(std::span<const Parameter> parameters, std::uint32_t num_shards) {
@@ -100,7 +100,7 @@ Status write_safetensors_file(const std::string& path, std::span<const Parameter
   if (!head.ok()) return head.status().with_note("{}", path);
   CKPT_ASSIGN_OR_RETURN(OutputFile file, OutputFile::create(path));
   CKPT_RETURN_IF_ERROR(file.write(std::as_bytes(std::span(*head))));
-  Bytes piece(kPieceBytes);
+  Bytes piece(kWriteBytes);
   std::size_t used = 0;  // small tensors share one write
   for (const Parameter& parameter : parameters)
     for (std::uint64_t offset = 0; offset < parameter.bytes;) {

@@ -21,10 +21,10 @@ struct MakeCheckpointOptions {
   std::uint32_t num_shards = 1;
 };
 
-void print_outcome(const MakeCheckpointOptions& options, const SyntheticModel& model, const std::vector<std::string>& files, bool json) {
+void print_outcome(const MakeCheckpointOptions& options, const SyntheticModel& model, const std::vector<std::string>& files, bool as_json) {
   std::uint64_t bytes = 0;
   for (const Parameter& parameter : model.parameters) bytes += parameter.bytes;
-  if (json) {
+  if (as_json) {
     const nlohmann::ordered_json document{
         {"path", options.out}, {"shape", options.shape}, {"seed", options.seed}, {"bytes", bytes}, {"tensors", model.parameters.size()},
         {"files", files}};

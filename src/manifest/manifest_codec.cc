@@ -5,7 +5,7 @@
 namespace ckpt {
 namespace {
 
-constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kCodecVersion = 1;
 
 struct Message {
   Manifest manifest;
@@ -16,7 +16,7 @@ Result<Message> decode_message(std::string_view text) {
   WireReader in(text);
   Message message;
   Manifest& m = message.manifest;
-  if (in.u8() != kVersion) return Status(StatusCode::data_corruption, Scope::group, "the message is of another version");
+  if (in.u8() != kCodecVersion) return Status(StatusCode::data_corruption, Scope::group, "the message is of another version");
   message.layout_digest = in.u64();
   m.checkpoint = in.text();
   m.rank = in.u32();
@@ -60,7 +60,7 @@ Status check_message(const Message& message, std::uint32_t rank, const Message& 
 
 std::string encode_manifest(const Manifest& m, std::uint64_t layout_digest) {
   WireWriter out;
-  out.u8(kVersion);
+  out.u8(kCodecVersion);
   out.u64(layout_digest);
   out.text(m.checkpoint);
   out.u32(m.rank);
@@ -104,7 +104,7 @@ Result<std::vector<Manifest>> assemble_manifests(std::span<const std::string_vie
 
 std::string encode_parameters(std::span<const Parameter> parameters) {
   WireWriter out;
-  out.u8(kVersion);
+  out.u8(kCodecVersion);
   out.u32(static_cast<std::uint32_t>(parameters.size()));
   for (const Parameter& parameter : parameters) {
     out.text(parameter.name);
@@ -118,7 +118,7 @@ std::string encode_parameters(std::span<const Parameter> parameters) {
 Result<std::vector<Parameter>> decode_parameters(std::string_view text) {
   WireReader in(text);
   std::vector<Parameter> parameters;
-  if (in.u8() != kVersion) return Status(StatusCode::data_corruption, Scope::group, "the list of tensors is of another version");
+  if (in.u8() != kCodecVersion) return Status(StatusCode::data_corruption, Scope::group, "the list of tensors is of another version");
   const std::uint32_t count = in.u32();
   if (in.fits(count, 9)) parameters.reserve(count);
   for (std::uint32_t i = 0; in.ok() && i < count; ++i) {
