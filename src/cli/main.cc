@@ -24,6 +24,7 @@ constexpr Entry kCommands[] = {
 
     {"inspect", add_inspect},
     {"doctor", add_doctor},
+    {"bench", add_bench},
     {"demo", add_demo},
     {"serve", add_serve},
     {"make-checkpoint", add_make_checkpoint},

@@ -1,0 +1,205 @@
+#include "server/host_rates.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+
+#include "base/bytes.h"
+#include "device/host/host_device.h"
+#include "hostpool/host_pool.h"
+#include "os/direct_io.h"
+#include "os/memory.h"
+#include "os/shared_memory.h"
+#include "os/threads.h"
+
+namespace ckpt {
+namespace {
+
+constexpr std::uint64_t kPiece = 8 * MiB;
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+Result<double> timed(const std::function<Status()>& work) {
+  const TimePoint begin = Clock::real().now();
+  CKPT_RETURN_IF_ERROR(work());
+  return seconds(Clock::real().now() - begin);
+}
+
+/// The two in turn, so that a machine that drifts does so for both.
+Status interleave(RateRow& row, unsigned rounds, const std::function<Status()>& before, const std::function<Status()>& product,
+                  const std::function<Status()>& limit) {
+  std::vector<double> ours;
+  std::vector<double> limits;
+  for (unsigned round = 0; round < rounds; ++round) {
+    if (before) CKPT_RETURN_IF_ERROR(before());
+    CKPT_ASSIGN_OR_RETURN(const double product_seconds, timed(product));
+    if (before) CKPT_RETURN_IF_ERROR(before());
+    CKPT_ASSIGN_OR_RETURN(const double limit_seconds, timed(limit));
+    ours.push_back(product_seconds);
+    limits.push_back(limit_seconds);
+  }
+  row.seconds = median(std::move(ours));
+  row.limit_seconds = median(std::move(limits));
+  return Status::success();
+}
+
+struct Range {
+  std::size_t file;
+  std::uint64_t offset;
+  std::uint64_t bytes;
+};
+
+/// Everything that the measurements share: files, one arena-sized buffer, one layout of one rank.
+class HostRates {
+ public:
+  HostRates(const Checkpoint& checkpoint, unsigned rounds, Deadline deadline, const AbortSignal& abort)
+      : checkpoint_(checkpoint), rounds_(rounds), deadline_(deadline), abort_(abort), threads_(usable_cores()) {}
+
+  Status prepare() {
+    CKPT_ASSIGN_OR_RETURN(device_, make_host_device({0, threads_}));
+    pool_ = make_host_pool(*device_);
+    layout_.parameters = checkpoint_.parameters;
+    CKPT_ASSIGN_OR_RETURN(layout_.frames, make_striped_layout(layout_.parameters, 1, {256 * MiB, 32 * MiB}));
+    for (std::size_t i = 0; i < checkpoint_.files.size(); ++i) {
+      CKPT_ASSIGN_OR_RETURN(DirectFile file, DirectFile::open(checkpoint_.files[i].path));
+      files_.push_back(std::move(file));
+      for (std::uint64_t at = 0; at < checkpoint_.files[i].bytes; at += kPiece)
+        ranges_.push_back({i, at, std::min(kPiece, checkpoint_.files[i].bytes - at)});
+      bytes_ += checkpoint_.files[i].bytes;
+    }
+    CKPT_ASSIGN_OR_RETURN(buffer_, Mapping::anonymous(ranges_.size() * kPiece));
+    return populate(buffer_.span(), threads_);
+  }
+
+  Result<RateRow> populating() {
+    RateRow row{"populate fresh memory", "MADV_POPULATE_WRITE on as many threads", bytes_, 0, 0};
+    const auto fresh = [this](bool plain) -> Status {
+      CKPT_ASSIGN_OR_RETURN(const Mapping memory, Mapping::anonymous(bytes_));
+      if (!plain) return populate(memory.span(), threads_);
+      const std::uint64_t part = round_up(memory.bytes() / threads_, 2 * MiB);
+      return parallel_for(threads_, threads_, [&](std::size_t i) {
+        const std::uint64_t begin = std::min(i * part, memory.bytes());
+        ::madvise(memory.data() + begin, std::min(part, memory.bytes() - begin), MADV_POPULATE_WRITE);
+        return Status::success();
+      });
+    };
+    CKPT_RETURN_IF_ERROR(interleave(row, rounds_, nullptr, [&] { return fresh(false); }, [&] { return fresh(true); }));
+    return row;
+  }
+
+  /// Loading into memory that an earlier checkpoint left, against plain reads of the same files.
+  Result<RateRow> reading(bool cold) {
+    RateRow row{cold ? "load, cold files" : "load, files in memory",
+                cold ? "plain O_DIRECT reads, best of 1 to 4 threads" : "memcpy of the page cache by as many threads", bytes_, 0, 0};
+    CKPT_RETURN_IF_ERROR(load());  // populates the arena
+    const auto evict = [this] {
+      for (const DirectFile& file : files_) ::posix_fadvise(file.file().fd(), 0, 0, POSIX_FADV_DONTNEED);
+      return Status::success();
+    };
+    if (!cold) CKPT_RETURN_IF_ERROR(warm());
+    unsigned best_threads = 4;
+    double best = 0;
+    for (unsigned threads = 1; cold && threads <= 4; ++threads) {
+      CKPT_RETURN_IF_ERROR(evict());
+      CKPT_ASSIGN_OR_RETURN(const double time, timed([&] { return plain_reads(threads); }));
+      if (best == 0 || time < best) {
+        best = time;
+        best_threads = threads;
+      }
+    }
+    const auto limit = [&] { return cold ? plain_reads(best_threads) : plain_copies(); };
+    CKPT_RETURN_IF_ERROR(interleave(row, rounds_, cold ? std::function<Status()>(evict) : nullptr, [this] { return load(); }, limit));
+    return row;
+  }
+
+  Result<RateRow> filling() {
+    RateRow row{"pool to slot", "memcpy by as many threads", 0, 0, 0};
+    CKPT_ASSIGN_OR_RETURN(const auto share, pool_->load(checkpoint_, layout_, 0, {}, deadline_, abort_, nullptr));
+    CKPT_ASSIGN_OR_RETURN(const auto slot, device_->allocate(round_up(layout_.frames.frame_bytes, kTensorAlignment)));
+    CKPT_ASSIGN_OR_RETURN(const auto stream, device_->create_stream());
+    row.bytes = checkpoint_.total_bytes();
+    const auto product = [&]() -> Status {
+      for (std::uint32_t f = 0; f < layout_.frames.frames.size(); ++f)
+        for (std::uint32_t s = 0; s < layout_.frames.frames[f].stripes.size(); ++s)
+          for (const CopyRun& run : share->runs(f, s))
+            CKPT_RETURN_IF_ERROR(stream->copy_from_host(slot->data() + run.frame_offset_bytes, {run.source, run.bytes}));
+      CKPT_ASSIGN_OR_RETURN(const auto event, stream->record());
+      return event->wait(deadline_, abort_);
+    };
+    const auto limit = [&] {
+      for (std::uint32_t f = 0; f < layout_.frames.frames.size(); ++f) {
+        const std::uint64_t bytes = layout_.frames.frames[f].bytes;
+        const std::uint64_t part = round_up(bytes / threads_ + 1, 4096);
+        CKPT_RETURN_IF_ERROR(parallel_for(threads_, threads_, [&](std::size_t i) {
+          const std::uint64_t begin = std::min(i * part, bytes);
+          std::memcpy(slot->data() + begin, buffer_.data() + begin, std::min(part, bytes - begin));
+          return Status::success();
+        }));
+      }
+      return Status::success();
+    };
+    CKPT_RETURN_IF_ERROR(interleave(row, rounds_, nullptr, product, limit));
+    return row;
+  }
+
+ private:
+  Status load() { return pool_->load(checkpoint_, layout_, 0, {}, deadline_, abort_, nullptr).status(); }
+  Status warm() {
+    return parallel_for(ranges_.size(), threads_,
+                        [this](std::size_t i) { return files_[ranges_[i].file].file().read_all(ranges_[i].offset, piece(i)); });
+  }
+  std::span<std::byte> piece(std::size_t i) const { return buffer_.span().subspan(i * kPiece, ranges_[i].bytes); }
+  Status plain_reads(unsigned threads) {
+    return parallel_for(ranges_.size(), threads, [this](std::size_t i) {
+      bool direct = false;
+      return files_[ranges_[i].file].read(ranges_[i].offset, piece(i), &direct);
+    });
+  }
+  Status plain_copies() {
+    if (copy_.data() == nullptr) {
+      CKPT_ASSIGN_OR_RETURN(copy_, Mapping::anonymous(buffer_.bytes()));
+      CKPT_RETURN_IF_ERROR(populate(copy_.span(), threads_));
+    }
+    return parallel_for(ranges_.size(), threads_, [this](std::size_t i) {
+      std::memcpy(copy_.data() + i * kPiece, piece(i).data(), ranges_[i].bytes);
+      return Status::success();
+    });
+  }
+
+  const Checkpoint& checkpoint_;
+  unsigned rounds_;
+  Deadline deadline_;
+  const AbortSignal& abort_;
+  unsigned threads_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<HostPool> pool_;
+  CheckpointLayout layout_;
+  std::vector<DirectFile> files_;
+  std::vector<Range> ranges_;
+  std::uint64_t bytes_ = 0;
+  Mapping buffer_;
+  Mapping copy_;
+};
+
+}  // namespace
+
+Result<std::vector<RateRow>> measure_host_rates(const Checkpoint& checkpoint, unsigned rounds, Deadline deadline, const AbortSignal& abort) {
+  HostRates rates(checkpoint, std::max(rounds, 1u), deadline, abort);
+  CKPT_RETURN_IF_ERROR(rates.prepare());
+  std::vector<RateRow> rows;
+  for (const auto& measure : {std::function([&] { return rates.populating(); }), std::function([&] { return rates.reading(true); }),
+                              std::function([&] { return rates.reading(false); }), std::function([&] { return rates.filling(); })}) {
+    CKPT_RETURN_IF_ERROR(abort.check());
+    CKPT_ASSIGN_OR_RETURN(RateRow row, measure());
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+}  // namespace ckpt
