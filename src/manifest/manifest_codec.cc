@@ -82,7 +82,7 @@ std::string encode_manifest(const Manifest& m, std::uint64_t layout_digest) {
   return out.take();
 }
 
-Result<std::vector<Manifest>> assemble_manifests(std::span<const std::string_view> messages, std::shared_ptr<const CheckpointLayout> layout,
+Result<std::vector<Manifest>> assemble_manifests(std::span<const std::string_view> messages, const std::shared_ptr<const CheckpointLayout>& layout,
                                                  std::uint64_t layout_digest) {
   std::vector<Message> decoded;
   for (std::uint32_t rank = 0; rank < messages.size(); ++rank) {

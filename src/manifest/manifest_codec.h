@@ -13,9 +13,10 @@ namespace ckpt {
 [[nodiscard]] std::string encode_manifest(const Manifest& manifest, std::uint64_t layout_digest);
 
 /// All ranks' messages, by rank, as manifests that share `layout`. data_corruption: a message that cannot be read; failed_precondition: a rank that
-/// registered another checkpoint or read other headers. The error names the rank.
+/// registered another checkpoint or read other headers. The error names the rank and is
+/// the same on all ranks.
 [[nodiscard]] Result<std::vector<Manifest>> assemble_manifests(std::span<const std::string_view> messages,
-                                                               std::shared_ptr<const CheckpointLayout> layout, std::uint64_t layout_digest);
+                                                               const std::shared_ptr<const CheckpointLayout>& layout, std::uint64_t layout_digest);
 
 /// Names, dtypes and shapes of a share that a caller gave.
 [[nodiscard]] std::string encode_parameters(std::span<const Parameter> parameters);
