@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
 
 #include <algorithm>
@@ -13,29 +12,37 @@
 #include "os/error.h"
 
 namespace ckpt {
+namespace {
+
+bool on_tmpfs(const File& file) {
+  struct statfs system {};
+  return ::fstatfs(file.fd(), &system) == 0 && system.f_type == TMPFS_MAGIC;
+}
+
+Result<UniqueFd> open_direct(const std::string& path) {
+  CKPT_FAULT_POINT("sys.open");
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT));
+  if (!fd.valid()) return errno_status(errno, "open " + path);
+  return fd;
+}
+
+}  // namespace
 
 Result<DirectFile> DirectFile::open(const std::string& path) {
   CKPT_ASSIGN_OR_RETURN(File file, File::open_for_reading(path));
-  struct statfs system {};
-  const bool in_memory = ::fstatfs(file.fd(), &system) == 0 && system.f_type == TMPFS_MAGIC;
-  UniqueFd direct(in_memory ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT));  // absent: everything is read buffered
-  return DirectFile(std::move(file), std::move(direct), in_memory);
-}
-
-bool DirectFile::is_cached(std::uint64_t offset, std::uint64_t bytes) const {
-  // A read that must not block says whether the page is there, without reading ahead. First, middle and last page stand for the range.
-  for (const std::uint64_t at : {offset, offset + bytes / 2 / kAlignment * kAlignment, offset + (bytes - 1) / kAlignment * kAlignment}) {
-    char byte = 0;
-    iovec part{&byte, 1};
-    if (::preadv2(file_.fd(), &part, 1, static_cast<off_t>(at), RWF_NOWAIT) != 1) return false;
+  const bool in_memory = on_tmpfs(file);
+  UniqueFd direct;
+  if (!in_memory) {
+    Result<UniqueFd> opened = open_direct(path);
+    if (opened.ok()) direct = std::move(opened).value();  // else the file system does not know direct reads: all are buffered
   }
-  return true;
+  return DirectFile(std::move(file), std::move(direct), in_memory);
 }
 
 Status DirectFile::read(std::uint64_t offset, std::span<std::byte> into, bool* direct) const {
   if (into.empty()) return Status::success();
   const bool aligned = offset % kAlignment == 0 && reinterpret_cast<std::uintptr_t>(into.data()) % kAlignment == 0;
-  *direct = direct_.valid() && aligned && !is_cached(offset, into.size());
+  *direct = direct_.valid() && aligned && !page_cache_.holds(offset, into.size());
   if (!*direct) return file_.read_all(offset, into);
   return read_direct(offset, into);
 }
@@ -46,7 +53,7 @@ Status DirectFile::read_direct(std::uint64_t offset, std::span<std::byte> into) 
     const std::size_t whole = into.size() / kAlignment * kAlignment;
     const ssize_t got = ::pread(direct_.get(), into.data(), whole, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EINVAL) break;  // this file system wants more than 4096
+    if (got < 0 && errno == EINVAL) break;  // this file system wants another alignment
     if (got < 0) return errno_status(errno, fmt::format("read {} at offset {}", file_.path(), offset));
     if (got == 0) break;
     into = into.subspan(static_cast<std::size_t>(got));

@@ -7,6 +7,7 @@
 
 #include "ckpt/result.h"
 #include "os/file.h"
+#include "os/page_cache.h"
 
 namespace ckpt {
 
@@ -21,16 +22,19 @@ class DirectFile {
   [[nodiscard]] const File& file() const { return file_; }
   /// On tmpfs: its pages can be mapped in place.
   [[nodiscard]] bool in_memory() const { return in_memory_; }
-  /// Fills `into` from `offset`. The end of the file may be unaligned. `direct` says which way was taken. data_corruption when the file ends before.
+  /// Fills `into` from `offset`. The end of the file may be unaligned. `direct` says which way was taken: past the page cache unless that holds the
+  /// bytes, the file system knows no other way, or offset or address are unaligned. data_corruption when the file ends before; the system's error
+  /// with path and offset otherwise.
   [[nodiscard]] Status read(std::uint64_t offset, std::span<std::byte> into, bool* direct) const;
   /// data_corruption if size or time of change differ from when it was opened.
   [[nodiscard]] Status check_unchanged() const;
 
  private:
-  DirectFile(File file, UniqueFd direct, bool in_memory) : file_(std::move(file)), direct_(std::move(direct)), in_memory_(in_memory) {}
-  [[nodiscard]] bool is_cached(std::uint64_t offset, std::uint64_t bytes) const;
+  DirectFile(File file, UniqueFd direct, bool in_memory)
+      : file_(std::move(file)), page_cache_(file_), direct_(std::move(direct)), in_memory_(in_memory) {}
   [[nodiscard]] Status read_direct(std::uint64_t offset, std::span<std::byte> into) const;
   File file_;
+  PageCache page_cache_;
   UniqueFd direct_;
   bool in_memory_;
 };

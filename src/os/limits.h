@@ -5,6 +5,7 @@
 #include <string>
 
 #include "ckpt/result.h"
+#include "os/cgroup.h"
 
 namespace ckpt {
 
@@ -14,7 +15,9 @@ struct MemoryBound {
   std::string limit;  ///< "memory.max of the cgroup", "RLIMIT_AS", "MemAvailable"
 };
 
-/// The tightest hard bound (cgroup v1 or v2 on the way up, RLIMIT_AS). UINT64_MAX with an empty name where there is none.
+/// What the cgroups of either version leave, the tightest on the way up. UINT64_MAX with an empty name where there is none.
+[[nodiscard]] MemoryBound cgroup_memory_bound(const CgroupFiles& files = {});
+/// The tightest hard bound: cgroups and RLIMIT_AS. UINT64_MAX with an empty name where there is none.
 [[nodiscard]] MemoryBound hard_memory_bound();
 /// MemAvailable of /proc/meminfo: an estimate of the kernel, only good for a warning.
 [[nodiscard]] std::uint64_t available_memory();

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -14,6 +15,15 @@ namespace ckpt {
 namespace {
 
 constexpr std::uint64_t kHugePage = 2 * MiB;
+
+/// ftruncate beyond RLIMIT_FSIZE kills the process by SIGXFSZ: refused before.
+Status check_file_size_limit(std::uint64_t bytes) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || bytes <= limit.rlim_cur) return Status::success();
+  return Status(StatusCode::resource_exhausted, Scope::operation, "shared memory of {} bytes: RLIMIT_FSIZE allows {}: {} bytes are missing", bytes,
+                limit.rlim_cur, bytes - limit.rlim_cur)
+      .advise("ulimit -f unlimited");
+}
 
 Status unmapped(std::uint64_t bytes) { return errno_status(errno, fmt::format("map {} bytes", bytes)); }
 
@@ -51,9 +61,11 @@ Result<Mapping> Mapping::anonymous(std::uint64_t bytes) {
 }
 
 Result<UniqueFd> create_memfd(const char* name, std::uint64_t bytes) {
+  CKPT_RETURN_IF_ERROR(check_file_size_limit(bytes));
   CKPT_FAULT_POINT("sys.memfd_create");
   UniqueFd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd.valid()) return errno_status(errno, "create a memfd");
+  CKPT_FAULT_POINT("sys.ftruncate");
   if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) return errno_status(errno, fmt::format("grow a memfd to {} bytes", bytes));
   if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return errno_status(errno, "seal a memfd");
   return fd;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/thread_annotations.h"
+#include "os/cgroup.h"
 
 namespace ckpt {
 namespace {
@@ -52,8 +53,9 @@ class Share {
 unsigned usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) == 0) return static_cast<unsigned>(std::max(CPU_COUNT(&set), 1));
-  return std::max(std::thread::hardware_concurrency(), 1u);
+  const bool known = ::sched_getaffinity(0, sizeof set, &set) == 0;
+  const unsigned cores = known ? static_cast<unsigned>(CPU_COUNT(&set)) : std::thread::hardware_concurrency();
+  return std::max(std::min(cores, cgroup_cores().value_or(cores)), 1u);
 }
 
 Status parallel_for(std::size_t count, unsigned threads, const std::function<Status(std::size_t)>& work) {
