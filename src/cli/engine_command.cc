@@ -13,7 +13,7 @@
 namespace ckpt {
 namespace {
 
-constexpr const char* kExample =
+constexpr const char* kEngineExample =
     "Example, then an update from another terminal:\n"
     "  ckpt-engine engine --model ./Qwen3-0.6B --tp 2 --port 19730\n"
     "  ckpt-engine update --checkpoint-path ./Qwen3-0.6B-step1 --nproc-per-node 2 --inference-parallel-size 2 --weight-version step-1";
@@ -70,7 +70,7 @@ CommandRunner add_engine(CLI::App& app, CommonOptions& common) {
   command->add_flag("--wait-for-initial-weights", holder.wait_for_initial_weights, "GET /health answers 503 until the first update has succeeded");
   command->add_flag("--in-place", holder.in_place, "Keep one copy of the weights instead of two: an update that fails leaves nothing whole");
   add_common_options(*command, common, {"api_key", "heartbeat_interval", "heartbeat_timeout", "post_timeout"});
-  command->footer(kExample);
+  command->footer(kEngineExample);
   return [arguments, &common] { return run_engine(*arguments, common); };
 }
 

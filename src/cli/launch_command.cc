@@ -10,7 +10,7 @@
 namespace ckpt {
 namespace {
 
-constexpr const char* kExample =
+constexpr const char* kLaunchExample =
     "Example, on each of two hosts (K = 0 and 1):\n"
     "  CKPT_STORE_TOKEN=secret ckpt-engine launch --nproc-per-node 8 --nnodes 2 --node-rank K --master-addr host0 --master-port 29500 -- \\\n"
     "      ckpt-engine update --checkpoint-path ./step-1 --inference-parallel-size 16";
@@ -84,7 +84,7 @@ CommandRunner add_launch(CLI::App& app, CommonOptions& common) {
   command->add_option("command", arguments->command, "Command of the ranks, after --")->required();
   command->positionals_at_end();
   add_common_options(*command, common, {"heartbeat_interval", "heartbeat_timeout"});
-  command->footer(kExample);
+  command->footer(kLaunchExample);
   return [arguments, &common] { return run_launch(*arguments, common); };
 }
 

@@ -14,7 +14,7 @@
 namespace ckpt {
 namespace {
 
-constexpr const char* kExample =
+constexpr const char* kUpdateExample =
     "Examples:\n"
     "  one engine of two workers on this host, two ranks started here:\n"
     "    ckpt-engine update --checkpoint-path ./step-1 --nproc-per-node 2 --weight-version step-1\n"
@@ -100,7 +100,7 @@ CommandRunner add_update(CLI::App& app, CommonOptions& common) {
                      {"timeout", "bucket_size", "stripe_size", "num_slots", "memory_limit", "device", "socket_dir", "read_threads", "read_chunk_size",
                       "ready_timeout", "connect_timeout", "ack_timeout", "hook_timeout", "post_timeout", "heartbeat_interval", "heartbeat_timeout",
                       "api_key", "interface"});
-  command->footer(kExample);
+  command->footer(kUpdateExample);
   return [arguments, &common] { return run_update(*arguments, common, common.command_line); };
 }
 

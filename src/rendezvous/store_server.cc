@@ -16,7 +16,7 @@
 namespace ckpt {
 namespace {
 
-constexpr std::size_t kReadBudget = 16 * MiB;
+constexpr std::size_t kServerReadBudget = 16 * MiB;
 constexpr std::size_t kMaxConnections = 4096;
 
 struct Connection {
@@ -89,7 +89,8 @@ class Server final : public StoreServer {
   Status read(ConnectionId id, Connection& connection) {
     if (!connection.welcome()) CKPT_RETURN_IF_ERROR(read_hello(connection));
     if (!connection.welcome()) return Status::success();
-    CKPT_ASSIGN_OR_RETURN(const StreamState state, read_messages(connection.socket, connection.reader, kReadBudget, [&](const StoreMessage& message) {
+    CKPT_ASSIGN_OR_RETURN(const StreamState state,
+                          read_messages(connection.socket, connection.reader, kServerReadBudget, [&](const StoreMessage& message) {
                             handle(id, message);
                             return Status::success();
                           }));

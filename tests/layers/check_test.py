@@ -117,6 +117,13 @@ class Planted(unittest.TestCase):
         self.expect("src/os/file_utils.h", "/// X.\n#pragma once\n", "says nothing")
         self.expect("src/os/file.h", "/// X.\n#pragma once\nclass FileManager {\n", "says nothing")
 
+    def test_constants_and_types_that_two_sources_of_a_library_name_alike(self):
+        other = {"src/os/a.cc": "constexpr int kPieces = 4;\nstruct Part {\n"}
+        self.assertEqual(problems_of({**CLEAN, **other, "src/plan/b.cc": "constexpr int kPieces = 5;\n"}), [])
+        found = problems_of({**CLEAN, **other, "src/os/b.cc": "constexpr std::size_t kPieces[] = {1};\nstruct Part {\n"})
+        self.assertEqual(len(found), 2, found)
+        self.assertIn("src/os/b.cc:1: kPieces is also in src/os/a.cc:1", found[0])
+
     def test_file_that_is_too_long(self):
         self.expect("src/os/file.cc", '#include "os/file.h"\n' + "int x;\n" * 400, "401 lines")
 

@@ -9,6 +9,7 @@ MEANINGLESS = re.compile(r"(?:^|_)(manager|utils?|common|misc|helpers?|data|info
 MEANINGLESS_TYPE = re.compile(r"^\s*(?:class|struct)\s+\w*(?:Manager|Utils?|Helpers?|Misc)\b")
 LEFT_OVER = re.compile(r"\bTODO\b|\bFIXME\b|\bXXX\b|\bHACK\b")
 READS_ENVIRONMENT = re.compile(r"\b(?:secure_)?getenv\s*\(")
+OF_A_SOURCE_FILE = re.compile(r"^(?:static |inline )?constexpr [^({=;]*?\b(k[A-Z]\w*)\b|^(?:struct|class) (\w+)[^;]*\{")
 MOST_SOURCES_OF_HEAVY = 4  # that compile a heavy header because one of ours includes it
 MOST_LINES = 400  # a header is meant to have 80, a source 150
 
@@ -125,4 +126,18 @@ def text(tree: Tree):
                 yield f"{file.path}:{number}: the environment is read through base/options.h only"
 
 
-ALL = (layers, includes, cycles, headers, text)
+def unique_names(tree: Tree):
+    """Constants and types of source files have names of their own within a library: some builds compile its sources in groups."""
+    first: dict[tuple[str, str], str] = {}
+    for file in tree.files:
+        if file.is_header or file.is_test or "/plugin/" in file.path or file.path.endswith("/main.cc"):
+            continue
+        for number, line in enumerate(file.lines, 1):
+            if match := OF_A_SOURCE_FILE.match(line):
+                name = match.group(1) or match.group(2)
+                where = first.setdefault((file.library, name), f"{file.path}:{number}")
+                if where != f"{file.path}:{number}" and not where.startswith(file.path + ":"):
+                    yield f"{file.path}:{number}: {name} is also in {where}: give it a name of its own"
+
+
+ALL = (layers, includes, cycles, headers, text, unique_names)
