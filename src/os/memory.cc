@@ -18,13 +18,11 @@ namespace ckpt {
 namespace {
 
 constexpr std::uint64_t kPart = 64 * MiB;
-constexpr std::uint64_t kPage = 4096;
-
 Status populate_part(std::span<std::byte> part) {
   CKPT_FAULT_POINT("sys.madvise");
   if (::madvise(part.data(), part.size(), MADV_POPULATE_WRITE) == 0) return Status::success();
   if (errno != EINVAL) return errno_status(errno == EFAULT ? ENOMEM : errno, fmt::format("populate {} bytes", part.size()));
-  for (std::uint64_t at = 0; at < part.size(); at += kPage) {
+  for (std::uint64_t at = 0; at < part.size(); at += kPageBytes) {
     volatile std::byte* page = part.data() + at;
     *page = *page;  // a write, whatever is there
   }
@@ -32,6 +30,8 @@ Status populate_part(std::span<std::byte> part) {
 }
 
 }  // namespace
+
+void wish_huge_pages(std::span<std::byte> memory) noexcept { ::madvise(memory.data(), memory.size(), MADV_HUGEPAGE); }
 
 Status populate(std::span<std::byte> memory, unsigned threads) {
   const std::size_t parts = round_up(memory.size(), kPart) / kPart;

@@ -11,11 +11,10 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "os/memory.h"
 
 namespace ckpt {
 namespace {
-
-constexpr std::uint64_t kPage = 4096;
 
 bool mincore_tells_the_truth(const File& file) {
   struct stat info {};
@@ -43,10 +42,10 @@ PageCache::PageCache(const File& file) : fd_(file.fd()) {
 bool PageCache::holds(std::uint64_t offset, std::uint64_t bytes) const { return pages_.data() ? counted(offset, bytes) : sampled(offset, bytes); }
 
 bool PageCache::counted(std::uint64_t offset, std::uint64_t bytes) const {
-  const std::uint64_t begin = align_down(offset, kPage);
-  const std::uint64_t end = std::min(align_up(offset + bytes, kPage), align_up(pages_.bytes(), kPage));
+  const std::uint64_t begin = align_down(offset, kPageBytes);
+  const std::uint64_t end = std::min(align_up(offset + bytes, kPageBytes), align_up(pages_.bytes(), kPageBytes));
   if (begin >= end) return false;
-  std::vector<unsigned char> in_core((end - begin) / kPage);
+  std::vector<unsigned char> in_core((end - begin) / kPageBytes);
   if (::mincore(pages_.data() + begin, end - begin, in_core.data()) != 0) return false;
   const auto present = static_cast<std::size_t>(std::count_if(in_core.begin(), in_core.end(), [](unsigned char page) { return (page & 1) != 0; }));
   return present * 10 >= in_core.size() * 9;

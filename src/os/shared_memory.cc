@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/fault_point.h"
 #include "os/error.h"
+#include "os/memory.h"
 
 namespace ckpt {
 namespace {
@@ -56,7 +57,7 @@ Result<Mapping> Mapping::anonymous(std::uint64_t bytes) {
   const std::uint64_t before = align_up(reinterpret_cast<std::uint64_t>(begin), kHugePage) - reinterpret_cast<std::uint64_t>(begin);
   if (before > 0) ::munmap(begin, before);
   if (before < kHugePage) ::munmap(begin + before + wanted, kHugePage - before);
-  ::madvise(begin + before, wanted, MADV_HUGEPAGE);  // a wish: ordinary pages work too
+  wish_huge_pages({begin + before, wanted});
   return Mapping(begin + before, wanted);
 }
 
