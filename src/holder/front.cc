@@ -154,8 +154,10 @@ Status HolderFront::ready() const {
 
 Status HolderFront::ready_locked() const {
   if (stopping_) return {StatusCode::unavailable, Scope::process, "the engine is being shut down"};
-  for (const std::string& why : missing_)
-    if (!why.empty()) return {StatusCode::unavailable, Scope::process, "no update can be taken now: {}", why};
+  for (std::size_t rank = 0; rank < missing_.size(); ++rank) {
+    if (!missing_[rank].empty()) return {StatusCode::unavailable, Scope::process, "no update can be taken now: {}", missing_[rank]};
+    if (!keepers_[rank]->connected()) return {StatusCode::unavailable, Scope::process, "no update can be taken now: worker {} is ending", rank};
+  }
   return Status::success();
 }
 

@@ -82,11 +82,11 @@ Result<Process> WorkerKeeper::start_process(ControlSocket& reader) {
   CKPT_ASSIGN_OR_RETURN(reader, sockets.first.duplicate());
   CKPT_ASSIGN_OR_RETURN(Process process, Process::spawn(options));
   const MutexLock lock(mutex_);
+  const Hello hello{spec_.rank, spec_.tp, spec_.model_bytes, arena_in_place_};
+  CKPT_RETURN_IF_ERROR(sockets.first.send(encode(FrontMessage(hello)), spec_.fds));
   socket_ = std::move(sockets.first);
   pid_ = process.pid();
   killed_for_.clear();
-  const Hello hello{spec_.rank, spec_.tp, spec_.model_bytes, arena_in_place_};
-  CKPT_RETURN_IF_ERROR(socket_.send(encode(FrontMessage(hello)), spec_.fds));
   return process;
 }
 
@@ -139,6 +139,11 @@ void WorkerKeeper::hang_up() {
 Status WorkerKeeper::send_locked(const FrontMessage& message) {
   if (!socket_.valid()) return {StatusCode::unavailable, Scope::process, "worker {} is being started again", spec_.rank};
   return socket_.send(encode(message));
+}
+
+bool WorkerKeeper::connected() const {
+  const MutexLock lock(mutex_);
+  return socket_.valid();
 }
 
 Status WorkerKeeper::start_update(const StageUpdate& request) {

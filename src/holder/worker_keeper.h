@@ -50,6 +50,8 @@ class WorkerKeeper {
   /// After stop(): waits until the process is gone, at most about 2 s.
   void join();
 
+  /// Whether there is a process that has not hung up. False as soon as it has, a while before on_lost says how it ended.
+  [[nodiscard]] bool connected() const CKPT_EXCLUDES(mutex_);
   /// unavailable: the worker is not there at the moment.
   [[nodiscard]] Status start_update(const StageUpdate& request) CKPT_EXCLUDES(mutex_);
   void abort_update(std::uint64_t update, const Status& reason) CKPT_EXCLUDES(mutex_);
@@ -72,7 +74,7 @@ class WorkerKeeper {
   const WorkerSpec spec_;
   WorkerListener& listener_;
   AbortSignal stopping_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   ControlSocket socket_ CKPT_GUARDED_BY(mutex_);  // for sending; the thread reads from a second descriptor
   std::int32_t arena_in_place_ CKPT_GUARDED_BY(mutex_) = -1;
   pid_t pid_ CKPT_GUARDED_BY(mutex_) = -1;
