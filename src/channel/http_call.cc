@@ -108,8 +108,9 @@ Result<HttpReply> HttpCall::perform() {
 
 Status HttpCall::failure(int library_error, std::string_view library_text, TimePoint begin) const {
   const Duration passed = Clock::real().now() - begin;
-  if (library_error != static_cast<int>(httplib::Error::Read))
-    return {StatusCode::unavailable, Scope::peer, "{}: cannot connect or send ({} after {})", what(), library_text, format_duration(passed)};
+  const auto error = static_cast<httplib::Error>(library_error);
+  if (error != httplib::Error::Read && error != httplib::Error::Write)
+    return {StatusCode::unavailable, Scope::peer, "{}: cannot connect ({} after {})", what(), library_text, format_duration(passed)};
   if (passed >= request_.timeout)
     return {StatusCode::deadline_exceeded, Scope::peer, "{}: no reply within {}", what(), format_duration(request_.timeout)};
   return {StatusCode::unavailable, Scope::peer, "{}: the connection was cut before the reply was complete", what()};
