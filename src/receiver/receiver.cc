@@ -4,10 +4,14 @@
 
 #include "base/fault_point.h"
 #include "channel/zmq_socket.h"
+#include "receiver/sender_presence.h"
 #include "receiver/slot_view.h"
 
 namespace ckpt {
 namespace {
+
+/// How often a worker that waits for its sender looks whether there still is one.
+constexpr Duration kPresenceCheck = std::chrono::milliseconds(200);
 
 /// One session, message by message. After a message that failed the sender decides: it aborts, or goes away.
 class ReceiveSession {
@@ -79,12 +83,22 @@ class ReceiveSession {
   bool finished_ = false;
 };
 
+/// The sender has bound its address before it told us: where nobody listens, nobody will come.
+Status wait_for_sender(ZmqSocket& socket, const ReceiveOptions& options, Deadline deadline, const AbortSignal& abort) {
+  for (;;) {
+    const Status status = socket.wait_for_peer(deadline.capped(kPresenceCheck), abort);
+    if (status.code() != StatusCode::deadline_exceeded || deadline.passed()) return status.with_note("no sender at {}", options.address);
+    if (!somebody_listens(options.address))
+      return {StatusCode::unavailable, Scope::peer, "no sender at {}: the process that listened there has gone", options.address};
+  }
+}
+
 }  // namespace
 
 Status receive_update(const ReceiveOptions& options, UpdateSink& sink, Deadline deadline, const AbortSignal& abort) {
   CKPT_ASSIGN_OR_RETURN(const auto socket, ZmqSocket::open(ZmqSocket::Role::reply_and_connect, options.address,
                                                            {options.heartbeat_interval, options.heartbeat_timeout}));
-  CKPT_RETURN_IF_ERROR(socket->wait_for_peer(deadline.capped(options.connect_timeout), abort).with_note("no sender at {}", options.address));
+  CKPT_RETURN_IF_ERROR(wait_for_sender(*socket, options, deadline.capped(options.connect_timeout), abort));
   ReceiveSession session(*socket, sink, deadline, abort);
   const Status ended = session.run();
   if (ended.ok() || session.failure().ok()) return ended;

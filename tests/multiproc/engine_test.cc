@@ -5,6 +5,7 @@
 #include <atomic>
 #include <csignal>
 
+#include "holder/handle_map.h"
 #include "holder/model.h"
 #include "holder/shard_copy.h"
 #include "holder/worker_layout.h"
@@ -191,6 +192,22 @@ TEST_F(Engine, OneUpdateAtATime) {
   };
   EXPECT_OK(sender.send({.seed = 1, .version = "v1", .before_offer = try_another}));
   EXPECT_THAT(second, Is(StatusCode::failed_precondition, HasSubstr("another update is running")));
+  expect_serves(engine, "v1", 1);
+}
+
+TEST_F(Engine, ASenderThatHasGoneBeforeTheWorkersCameDoesNotHoldIt) {
+  const EngineProcess engine(directory_.path(), kTp);
+  engine.wait_ready();
+  json handles;
+  const Result<std::string> boot_id = read_boot_id();
+  ASSERT_OK(boot_id);
+  for (int rank = 0; rank < kTp; ++rank) handles[fmt::format("HOST-{}-{}", *boot_id, rank)] = "ipc://" + (directory_ / "nobody");
+  const TimePoint begin = Clock::real().now();
+  const HttpAnswer answer = engine.call("POST", "/update_weights_from_ipc", json({{"zmq_handles", handles}}).dump());
+  EXPECT_LT(Clock::real().now() - begin, 10s);
+  EXPECT_EQ(answer.status, 400);
+  EXPECT_THAT(answer.body["message"].get<std::string>(), HasSubstr("has gone"));
+  ASSERT_OK(sender(engine).send({.seed = 1, .version = "v1"}));
   expect_serves(engine, "v1", 1);
 }
 
