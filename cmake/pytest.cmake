@@ -8,5 +8,5 @@ function(ckpt_pytest)
   list(TRANSFORM ARG_FILES PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
   add_test(NAME ${ARG_NAME} COMMAND ${PROJECT_SOURCE_DIR}/tests/support/run_pytest ${ARG_FILES})
   set_tests_properties(${ARG_NAME} PROPERTIES LABELS ${ARG_LABEL} SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT}
-                                              ENVIRONMENT "CKPT_ENGINE_BINARY=$<TARGET_FILE:ckpt-engine>")
+                                              ENVIRONMENT "CKPT_ENGINE_BINARY=$<TARGET_FILE:ckpt-engine>;CKPT_SANITIZED=${CKPT_SANITIZE}")
 endfunction()

@@ -172,7 +172,10 @@ Result<int> recover_sessions(const std::string& journal_dir, Deadline deadline) 
   const AbortSignal never;
   int freed = 0;
   for (AbandonedSession& one : abandoned) {
-    if (one.session.address.starts_with("ipc:///")) ::unlink(one.session.address.substr(6).c_str());  // what the dead process left
+    if (one.session.address.starts_with("ipc:///")) {  // what the dead process left
+      ::unlink(one.session.address.substr(6).c_str());
+      ::unlink((one.session.address.substr(6) + ".fd").c_str());
+    }
     Result<std::unique_ptr<ZmqSocket>> socket = ZmqSocket::open(ZmqSocket::Role::request_and_bind, one.session.address, {});
     // A worker that still waits connects again by itself; one that has given up does not, and needs nothing.
     const Deadline patience = deadline.capped(std::chrono::milliseconds(500));

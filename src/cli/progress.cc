@@ -33,8 +33,7 @@ void Progress::update(Stage stage, std::uint64_t done_bytes, std::uint64_t total
   const MutexLock lock(mutex_);
   StageState& state = stages_[static_cast<std::size_t>(stage)];
   if (state.begin_ns == 0) state.begin_ns = state.printed_ns = now;
-  // The last bucket of a stage may carry less than the padded total: close enough is the end.
-  const bool ended = done_bytes + 4096 * 64 >= total_bytes;
+  const bool ended = done_bytes >= total_bytes;
   if (state.ended || (!ended && now - state.printed_ns < (mode_ == Mode::bars ? kBarInterval : kLineInterval))) return;
   state.printed_ns = now;
   state.ended = ended;

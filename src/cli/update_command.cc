@@ -10,6 +10,7 @@
 #include "os/signals.h"
 #include "rendezvous/local_ranks.h"
 #include "rendezvous/store_message.h"
+#include "server/session_dirs.h"
 
 namespace ckpt {
 namespace {
@@ -47,6 +48,10 @@ Status run_parent(const UpdateArguments& arguments, CommonOptions& common, const
   // The ranks end themselves at the deadline, with a better text; this is for those that cannot.
   const std::vector<RankEnd> ends = ranks.wait(Deadline::after(deadline.remaining() + std::chrono::seconds(1)), kEndGrace, interrupt);
   const Status status = job_status(ends, 0);
+  if (!status.ok()) {  // a rank that was killed could not clean up: its sockets go, and workers that wait for it are freed
+    const Result<SessionOptions> sessions = session_options(common.settings);
+    if (sessions.ok()) static_cast<void>(recover_sessions(sessions->journal_dir, Deadline::after(std::chrono::seconds(3))));
+  }
   return status.ok() ? interrupt.check() : status;
 }
 

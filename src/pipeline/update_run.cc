@@ -22,6 +22,14 @@ class BusyTime {
 
 UpdateRun::UpdateRun(const Parts& parts, Deadline deadline) : parts_(parts), deadline_(deadline) {
   for (std::uint32_t slot = 0; slot < parts.transfer.plan->num_slots; ++slot) free_slots_.push({});
+  const auto expect = [this](Stage stage, std::uint64_t bytes) { expected_[static_cast<std::size_t>(stage)].bytes += bytes; };
+  for (std::uint32_t frame = 0; frame < frames().size(); ++frame) {
+    expect(Stage::handover, parts.transfer.buckets->bucket(frame).tensor_bytes);
+    for (std::uint32_t stripe = 0; stripe < frames()[frame].stripes.size(); ++stripe) {
+      expect(Stage::exchange, frames()[frame].stripes[stripe].bytes() - frames()[frame].stripes[stripe].unit_bytes[parts.transfer.rank]);
+      for (const CopyRun& run : parts.transfer.share->runs(frame, stripe)) expect(Stage::fill, run.bytes);
+    }
+  }
 }
 
 void UpdateRun::fail(const Status& status) {
@@ -43,8 +51,8 @@ std::byte* UpdateRun::slot_of(std::uint32_t frame) const {
   return parts_.transfer.buffer->data() + parts_.transfer.buckets->bucket(frame).slot_offset_bytes;
 }
 
-void UpdateRun::report(Stage stage, std::uint64_t total_bytes) {
-  if (parts_.progress) parts_.progress(stage, totals(stage).bytes, total_bytes);
+void UpdateRun::report(Stage stage) {
+  if (parts_.progress) parts_.progress(stage, totals(stage).bytes, expected_[static_cast<std::size_t>(stage)].bytes);
 }
 
 Status UpdateRun::fill() {
@@ -73,7 +81,7 @@ Status UpdateRun::fill_stripe(std::uint32_t frame, std::uint32_t stripe) {
   if (parts_.device.host_addressable())
     CKPT_RETURN_IF_ERROR(event->wait(deadline_, stop_));  // the carrier reads the unit with the cores of this host
   filled_.push({frame, stripe, std::move(event)});
-  report(Stage::fill, parts_.transfer.share->bytes());
+  report(Stage::fill);
   return Status::success();
 }
 
@@ -112,8 +120,7 @@ Status UpdateRun::exchanged_stripe(std::uint32_t frame, const Stripe& stripe) {
 
 Status UpdateRun::exchanged_frame(std::uint32_t frame) {
   for (const Stripe& stripe : frames()[frame].stripes) CKPT_RETURN_IF_ERROR(exchanged_stripe(frame, stripe).with_note("frame {}", frame));
-  const FrameLayout& layout = parts_.transfer.plan->layout->frames;
-  report(Stage::exchange, layout.total_bytes() - layout.bytes_of(parts_.transfer.rank));
+  report(Stage::exchange);
   return Status::success();
 }
 
@@ -134,7 +141,7 @@ Status UpdateRun::hand_over() {
     CKPT_RETURN_IF_ERROR(checked(Stage::exchange, exchanged_frame(frame)));
     if (parts_.transfer.session != nullptr) {
       CKPT_RETURN_IF_ERROR(checked(Stage::handover, offer(frame)));
-      report(Stage::handover, parts_.transfer.plan->layout->frames.total_bytes());
+      report(Stage::handover);
     }
     free_slots_.push({});
   }

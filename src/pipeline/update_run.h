@@ -47,10 +47,11 @@ class UpdateRun {
   [[nodiscard]] const std::vector<Frame>& frames() const { return parts_.transfer.plan->layout->frames.frames; }
   [[nodiscard]] std::byte* slot_of(std::uint32_t frame) const;
   StageTotals& totals(Stage stage) { return parts_.totals[static_cast<std::size_t>(stage)]; }
-  void report(Stage stage, std::uint64_t total_bytes);
+  void report(Stage stage);
 
   Parts parts_;
   Deadline deadline_;
+  TransferTotals expected_{};  // bytes that each stage will have done at its end: for the progress
   BlockingQueue<FreeSlot> free_slots_;
   BlockingQueue<FilledStripe> filled_;
   BlockingQueue<std::unique_ptr<Work>> started_;
