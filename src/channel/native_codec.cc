@@ -1,5 +1,6 @@
 #include "channel/native_codec.h"
 
+#include <algorithm>
 #include <msgpack.hpp>
 
 #include "base/bytes.h"
@@ -181,7 +182,7 @@ std::string encode_native_abort(std::string_view reason) {
 Result<NativeMessage> decode_native(std::string_view bytes) {
   try {
     // The limits bound what a header may announce before its bytes are there; nesting deeper than a bucket's is refused.
-    const msgpack::unpack_limit limit(8'000'000, 0, 64 * 1024 * 1024, 0, 0, 8);
+    const msgpack::unpack_limit limit(std::min<std::size_t>(bytes.size(), 8'000'000), 0, 64 * 1024 * 1024, 0, 0, 8);
     const msgpack::object_handle handle = msgpack::unpack(bytes.data(), bytes.size(), nullptr, nullptr, limit);
     return read_message(handle.get());
   } catch (const std::exception& error) {

@@ -1,4 +1,4 @@
-// The pickles against the vectors of docs/format/channel.md, and against Python's own reader in tests/python.
+// The pickles against the vectors of docs/format/channel.md.
 #include "channel/pickle_writer.h"
 
 #include <fstream>
