@@ -43,7 +43,7 @@ std::string hex_lines(std::string_view bytes) {
   return out;
 }
 
-std::vector<Manifest> described(std::shared_ptr<CheckpointLayout> layout) {
+std::vector<Manifest> described(const std::shared_ptr<CheckpointLayout>& layout) {
   std::vector<Manifest> manifests(2);
   for (std::uint32_t rank = 0; rank < 2; ++rank)
     manifests[rank] = {"step-1", rank, "boot-a", fmt::format("HOST-boot-a-{}", rank), 1 * GiB, layout, {{4096 * (rank + 1), 512, ""}}, {}};
