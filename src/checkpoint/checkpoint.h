@@ -23,6 +23,7 @@ struct CheckpointFile {
   std::string path;  ///< absolute or as given, symlinks not resolved
   std::uint64_t bytes = 0;
   std::map<std::string, std::string> metadata;  ///< `__metadata__`
+  std::int64_t modified_ns = 0;                 ///< when its header was read; 0: not known, for files of another rank
 };
 
 /// Parameters in file order: files by name, tensors by offset (then by name where they have no bytes). `locations[i]` belongs to `parameters[i]`.

@@ -49,6 +49,7 @@ ShardFile open_shard(const std::string& path, ProblemList& problems) {
     return shard;
   }
   shard.file.bytes = file->bytes();
+  shard.file.modified_ns = file->modified_ns();
   const Result<std::string> json = read_header(*file);
   if (!json.ok()) {
     problems.add(json.status());

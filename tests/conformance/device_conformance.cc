@@ -1,12 +1,17 @@
 // What every Device must do. A backend registers a maker; backends whose hardware is absent are printed as skipped.
-#include <sys/mman.h>
+#include <sched.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstring>
-#include <numeric>
+#include <filesystem>
+#include <vector>
 
 #include "base/bytes.h"
+#include "base/fault_point.h"
 #include "device/host/host_device.h"
+#include "os/fd_passing.h"
 #include "os/shared_memory.h"
 #include "support/matchers.h"
 
@@ -37,7 +42,10 @@ class DeviceConformance : public ::testing::TestWithParam<Backend> {
   static Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
   static Bytes pattern(std::size_t bytes, unsigned seed) {
     Bytes data(bytes);
-    for (std::size_t i = 0; i < bytes; ++i) data[i] = static_cast<std::byte>((i * 31 + seed) & 0xff);
+    for (std::size_t at = 0; at < bytes; at += sizeof(std::uint64_t)) {
+      const std::uint64_t word = (at + 1) * 0x9e3779b97f4a7c15u + seed;
+      std::memcpy(data.data() + at, &word, std::min(sizeof word, bytes - at));
+    }
     return data;
   }
   std::unique_ptr<Device> device_;
@@ -82,6 +90,88 @@ TEST_P(DeviceConformance, AnEventWithNothingBeforeItIsDone) {
   EXPECT_OK(event->wait(soon(), abort_));
 }
 
+TEST_P(DeviceConformance, CopiesThatReadWhatEarlierOnesWroteSeeIt) {
+  if (!device_->host_addressable()) return;
+  auto buffer = device_->allocate(16 * MiB).value();
+  auto stream = device_->create_stream().value();
+  std::byte* at = buffer->data();
+  for (unsigned round = 0; round < 20; ++round) {
+    const Bytes first = pattern(5 * MiB, round);
+    const Bytes second = pattern(5 * MiB, round + 100);
+    ASSERT_OK(stream->copy_from_host(at, first));
+    ASSERT_OK(stream->copy_from_host(at + 5 * MiB, {at, 5 * MiB}));  // reads what the copy before wrote
+    ASSERT_OK(stream->copy_from_host(at + 10 * MiB, {at + 5 * MiB, 5 * MiB}));
+    ASSERT_OK(stream->copy_from_host(at, second));  // overwrites what a copy before reads
+    ASSERT_OK(stream->record().value()->wait(soon(), abort_));
+    EXPECT_EQ(std::memcmp(at, second.data(), second.size()), 0);
+    EXPECT_EQ(std::memcmp(at + 5 * MiB, first.data(), first.size()), 0);
+    EXPECT_EQ(std::memcmp(at + 10 * MiB, first.data(), first.size()), 0);
+  }
+}
+
+TEST_P(DeviceConformance, ManySmallCopiesAndEmptyOnes) {
+  constexpr std::size_t kCopies = 5000;
+  auto buffer = device_->allocate(4 * MiB).value();
+  auto stream = device_->create_stream().value();
+  const Bytes data = pattern(4 * MiB, 3);
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < kCopies; ++i) {
+    const std::size_t bytes = i % 7 == 0 ? 0 : (i * 37) % 800;
+    ASSERT_OK(stream->copy_from_host(buffer->data() + at, std::span(data).subspan(at, bytes)));
+    at += bytes;
+  }
+  ASSERT_LT(at, data.size());
+  ASSERT_OK(stream->record().value()->wait(soon(), abort_));
+  EXPECT_EQ(std::memcmp(buffer->data(), data.data(), at), 0);
+}
+
+TEST_P(DeviceConformance, StreamsShareTheDevice) {
+  constexpr std::size_t kPart = 6 * MiB;
+  auto buffer = device_->allocate(3 * kPart).value();
+  std::vector<std::unique_ptr<DeviceStream>> streams;
+  std::vector<std::unique_ptr<DeviceEvent>> events;
+  std::vector<Bytes> data;
+  for (unsigned i = 0; i < 3; ++i) {
+    streams.push_back(device_->create_stream().value());
+    data.push_back(pattern(kPart, 50 + i));
+  }
+  for (unsigned round = 0; round < 10; ++round)
+    for (std::size_t i = 0; i < 3; ++i) ASSERT_OK(streams[i]->copy_from_host(buffer->data() + i * kPart, data[(i + round) % 3]));
+  for (auto& stream : streams) events.push_back(stream->record().value());
+  for (auto& event : events) ASSERT_OK(event->wait(soon(), abort_));
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(std::memcmp(buffer->data() + i * kPart, data[(i + 9) % 3].data(), kPart), 0);
+}
+
+TEST_P(DeviceConformance, AWaitEndsAtItsDeadlineAndOnAbort) {
+  auto buffer = device_->allocate(16 * MiB).value();
+  auto stream = device_->create_stream().value();
+  const Bytes data = pattern(16 * MiB, 4);
+  AbortSignal stopped;
+  stopped.trigger({StatusCode::cancelled, Scope::operation, "enough"});
+  Status late;
+  Status cut;
+  for (int copies = 50; copies < 10'000 && (late.ok() || cut.ok()); copies *= 2) {  // until the machine is slower than this thread
+    for (int i = 0; i < copies; ++i) ASSERT_OK(stream->copy_from_host(buffer->data(), data));
+    auto event = stream->record().value();
+    late = event->wait(Deadline::after(std::chrono::nanoseconds(1)), abort_);
+    cut = event->wait(soon(), stopped);
+    EXPECT_OK(event->wait(soon(), abort_));  // a wait that ended early leaves the work running
+  }
+  EXPECT_THAT(late, Is(StatusCode::deadline_exceeded));
+  EXPECT_THAT(cut, Is(StatusCode::cancelled, HasSubstr("enough")));
+}
+
+TEST_P(DeviceConformance, AStreamThatEndsFinishesItsWork) {
+  auto buffer = device_->allocate(32 * MiB).value();
+  const Bytes data = pattern(32 * MiB, 5);
+  auto stream = device_->create_stream().value();
+  ASSERT_OK(stream->copy_from_host(buffer->data(), data));
+  auto event = stream->record().value();
+  stream.reset();
+  EXPECT_TRUE(*event->done());
+  EXPECT_EQ(std::memcmp(buffer->data(), data.data(), data.size()), 0);
+}
+
 TEST_P(DeviceConformance, AnotherProcessMapsTheExportedBuffer) {
   auto buffer = device_->allocate(64 * KiB).value();
   auto stream = device_->create_stream().value();
@@ -90,15 +180,70 @@ TEST_P(DeviceConformance, AnotherProcessMapsTheExportedBuffer) {
   ASSERT_OK(stream->record().value()->wait(soon(), abort_));
   const ExportedBuffer exported = buffer->exported();
   ASSERT_GE(exported.fd, 0);
+  int sockets[2] = {-1, -1};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
+  UniqueFd ours(sockets[0]);
+  UniqueFd theirs(sockets[1]);
   const pid_t child = ::fork();
   if (child == 0) {
-    void* seen = ::mmap(nullptr, exported.bytes, PROT_READ, MAP_SHARED, exported.fd, 0);
-    ::_exit(seen != MAP_FAILED && std::memcmp(seen, data.data(), data.size()) == 0 ? 0 : 1);
+    auto received = receive_fds(theirs.get(), 64, soon(), abort_);
+    if (!received.ok() || received->fds.size() != 1) ::_exit(2);
+    const auto seen = Mapping::shared(received->fds[0].get(), exported.bytes, Access::read_only);
+    ::_exit(seen.ok() && std::memcmp(seen->data(), data.data(), data.size()) == 0 ? 0 : 1);
   }
+  EXPECT_OK(send_fds(ours.get(), std::span(&exported.fd, 1), "slots", soon(), abort_));
   int status = -1;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
 }
+
+TEST_P(DeviceConformance, NothingIsLeftOfADevice) {
+  const auto count = [](const char* directory) {
+    return std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator());
+  };
+  device_.reset();
+  const auto fds = count("/proc/self/fd");
+  const auto threads = count("/proc/self/task");
+  for (int round = 0; round < 3; ++round) {
+    auto device = GetParam().make().value();
+    auto buffer = device->allocate(1 * MiB).value();
+    auto stream = device->create_stream().value();
+    const Bytes data = pattern(1 * MiB, 6);
+    ASSERT_OK(stream->copy_from_host(buffer->data(), data));
+    ASSERT_OK(stream->record().value()->wait(soon(), abort_));
+  }
+  EXPECT_EQ(count("/proc/self/fd"), fds);
+  const Deadline deadline = soon();  // a joined thread leaves /proc a moment later
+  while (count("/proc/self/task") != threads && !deadline.passed()) ::sched_yield();
+  EXPECT_EQ(count("/proc/self/task"), threads);
+}
+
+#if defined(CKPT_FAULT_POINTS)
+TEST_P(DeviceConformance, EverySystemCallMayFail) {
+  auto use = [this]() -> Status {
+    CKPT_ASSIGN_OR_RETURN(auto device, GetParam().make());
+    CKPT_ASSIGN_OR_RETURN(auto buffer, device->allocate(1 * MiB));
+    CKPT_ASSIGN_OR_RETURN(auto stream, device->create_stream());
+    const Bytes data = pattern(1 * MiB, 6);
+    CKPT_RETURN_IF_ERROR(stream->copy_from_host(buffer->data(), data));
+    CKPT_ASSIGN_OR_RETURN(auto event, stream->record());
+    const Status waited = event->wait(soon(), abort_);
+    stream.reset();  // before its source
+    return waited;
+  };
+  int failures = 0;
+  for (std::uint64_t nth = 1;; ++nth) {
+    ASSERT_OK(set_fault_rules(fmt::format("*:{}:error", nth)));
+    const Status outcome = use();
+    const bool fired = fault_point_passes() >= nth;
+    ASSERT_OK(set_fault_rules(""));
+    if (!fired) break;
+    if (!outcome.ok()) ++failures;
+  }
+  EXPECT_GT(failures, 3);
+  EXPECT_OK(use());
+}
+#endif
 
 TEST_P(DeviceConformance, TooMuchMemoryIsRefusedWithTheMissingBytes) {
   EXPECT_THAT(device_->allocate(std::uint64_t{1} << 50), Is(StatusCode::resource_exhausted, HasSubstr("bytes are missing")));

@@ -28,56 +28,64 @@ CopyPool::~CopyPool() {
     const MutexLock lock(mutex_);
     quit_ = true;
   }
-  changed_.notify_all();
+  has_work_.notify_all();
   for (std::thread& thread : threads_) thread.join();
 }
 
-void CopyPool::copy(std::byte* destination, const std::byte* source, std::size_t bytes) {
-  if (threads_.empty() || bytes < 2 * kPieceBytes) {
-    if (bytes > 0) std::memcpy(destination, source, bytes);
+void CopyPool::copy(std::span<const HostCopy> copies) {
+  Batch batch{copies, cut(copies)};
+  if (threads_.empty() || batch.pieces.size() < 2) {
+    for (const Piece& piece : batch.pieces) run(copies, piece);
     return;
   }
-  Batch batch{(bytes + kPieceBytes - 1) / kPieceBytes};
-  {
-    const MutexLock lock(mutex_);
-    for (std::size_t at = 0; at < bytes; at += kPieceBytes)
-      pieces_.push_back({destination + at, source + at, std::min(kPieceBytes, bytes - at), &batch});
-  }
-  changed_.notify_all();
-  for (;;) {  // helps until the batch is done; pieces of other batches are as good as its own
-    Piece piece{};
-    {
-      const MutexLock lock(mutex_);
-      while (batch.left > 0 && pieces_.empty()) changed_.wait(mutex_);
-      if (batch.left == 0) return;
-      piece = pieces_.front();
-      pieces_.pop_front();
+  batch.left = batch.pieces.size();
+  const MutexLock lock(mutex_);
+  open_.push_back(&batch);
+  has_work_.notify_all();
+  work_on(batch);
+  while (batch.left > 0) done_.wait(mutex_);
+}
+
+std::vector<CopyPool::Piece> CopyPool::cut(std::span<const HostCopy> copies) {
+  std::vector<Piece> pieces;
+  for (std::size_t i = 0; i < copies.size(); ++i) {
+    for (std::size_t at = 0; at < copies[i].bytes;) {
+      if (pieces.empty() || pieces.back().bytes >= kPieceBytes) pieces.push_back({i, at, 0});
+      const std::size_t part = std::min(copies[i].bytes - at, kPieceBytes - pieces.back().bytes);
+      pieces.back().bytes += part;
+      at += part;
     }
-    finish(piece);
+  }
+  return pieces;
+}
+
+void CopyPool::run(std::span<const HostCopy> copies, const Piece& piece) {
+  std::size_t offset = piece.offset;
+  std::size_t left = piece.bytes;
+  for (std::size_t i = piece.copy; left > 0; ++i, offset = 0) {
+    const std::size_t part = std::min(copies[i].bytes - offset, left);
+    if (part > 0) std::memcpy(copies[i].destination + offset, copies[i].source + offset, part);
+    left -= part;
   }
 }
 
-void CopyPool::finish(const Piece& piece) {
-  std::memcpy(piece.destination, piece.source, piece.bytes);
-  bool last = false;
-  {
-    const MutexLock lock(mutex_);
-    last = --piece.batch->left == 0;
+void CopyPool::work_on(Batch& batch) {
+  while (batch.next < batch.pieces.size()) {
+    const Piece piece = batch.pieces[batch.next++];
+    if (batch.next == batch.pieces.size()) std::erase(open_, &batch);
+    mutex_.unlock();
+    run(batch.copies, piece);
+    mutex_.lock();
+    if (--batch.left == 0) done_.notify_all();
   }
-  if (last) changed_.notify_all();
 }
 
 void CopyPool::loop() {
+  const MutexLock lock(mutex_);
   for (;;) {
-    Piece piece{};
-    {
-      const MutexLock lock(mutex_);
-      while (!quit_ && pieces_.empty()) changed_.wait(mutex_);
-      if (pieces_.empty()) return;
-      piece = pieces_.front();
-      pieces_.pop_front();
-    }
-    finish(piece);
+    while (!quit_ && open_.empty()) has_work_.wait(mutex_);
+    if (open_.empty()) return;
+    work_on(*open_.front());
   }
 }
 

@@ -38,7 +38,7 @@ class HostDevice final : public Device {
     const std::uint64_t total = total_memory();
     return DeviceMemory{std::min(available_memory(), hard_memory_bound().bytes), total};
   }
-  [[nodiscard]] Result<std::unique_ptr<DeviceStream>> create_stream() override { return std::unique_ptr<DeviceStream>(new HostStream(pool_)); }
+  [[nodiscard]] Result<std::unique_ptr<DeviceStream>> create_stream() override { return HostStream::create(pool_); }
 
   [[nodiscard]] Result<std::unique_ptr<DeviceBuffer>> allocate(std::uint64_t bytes) override {
     CKPT_CHECK(bytes > 0 && bytes % kTensorAlignment == 0);
@@ -46,6 +46,7 @@ class HostDevice final : public Device {
     const std::uint64_t whole = align_up(bytes, 4096);
     CKPT_ASSIGN_OR_RETURN(UniqueFd fd, create_memfd("ckpt-slots", whole));
     CKPT_ASSIGN_OR_RETURN(Mapping mapping, Mapping::shared(fd.get(), whole, Access::read_write));
+    wish_huge_pages(mapping.span());
     CKPT_RETURN_IF_ERROR(populate(mapping.span(), threads_));
     return std::unique_ptr<DeviceBuffer>(new HostBuffer(std::move(fd), std::move(mapping), bytes));
   }

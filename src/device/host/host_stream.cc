@@ -1,9 +1,8 @@
 #include "device/host/host_stream.h"
 
-#include <poll.h>
+#include <system_error>
 
 #include "base/fault_point.h"
-#include "os/wait_fd.h"
 
 namespace ckpt {
 namespace {
@@ -21,14 +20,16 @@ class HostEvent final : public DeviceEvent {
 
 }  // namespace
 
-HostMark::HostMark() = default;
-
-Status HostMark::wait(Deadline deadline, const AbortSignal& abort) const {
-  if (reached()) return Status::success();
-  return wait_until_ready(reached_.fd(), POLLIN, deadline, abort, "a copy in host memory");
+Result<std::unique_ptr<DeviceStream>> HostStream::create(CopyPool& pool) {
+  CKPT_FAULT_POINT("sys.thread");
+  std::unique_ptr<HostStream> stream(new HostStream(pool));
+  try {
+    stream->thread_ = std::thread([self = stream.get()] { self->loop(); });
+  } catch (const std::system_error& error) {
+    return Status(StatusCode::resource_exhausted, Scope::operation, "start the thread of a stream: {}", error.what());
+  }
+  return std::unique_ptr<DeviceStream>(std::move(stream));
 }
-
-HostStream::HostStream(CopyPool& pool) : pool_(pool), thread_([this] { loop(); }) {}
 
 HostStream::~HostStream() {
   {
@@ -36,49 +37,70 @@ HostStream::~HostStream() {
     quit_ = true;
   }
   changed_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 Status HostStream::copy_from_host(std::byte* destination, std::span<const std::byte> source) {
   CKPT_FAULT_POINT("sys.copy");
-  push([this, destination, source] { pool_.copy(destination, source.data(), source.size()); });
+  if (!source.empty()) push({Kind::copy, {destination, source.data(), source.size()}, nullptr});
   return Status::success();
 }
 
 Status HostStream::wait_for(DeviceEvent& event) {
-  push([mark = static_cast<HostEvent&>(event).mark()] {
-    const AbortSignal never;
-    static_cast<void>(mark->wait(Deadline::after(std::chrono::hours(1)), never));  // the work before it cannot fail and is already queued
-  });
+  push({Kind::wait, {}, static_cast<HostEvent&>(event).mark()});
   return Status::success();
 }
 
 Result<std::unique_ptr<DeviceEvent>> HostStream::record() {
   auto mark = std::make_shared<HostMark>();
-  push([mark] { mark->reach(); });
+  push({Kind::reach, {}, mark});
   return std::unique_ptr<DeviceEvent>(new HostEvent(std::move(mark)));
 }
 
-void HostStream::push(std::function<void()> work) {
+void HostStream::push(Work work) {
+  bool wake = false;
   {
     const MutexLock lock(mutex_);
-    work_.push_back(std::move(work));
+    queued_.push_back(std::move(work));
+    wake = idle_;
   }
-  changed_.notify_one();
+  if (wake) changed_.notify_one();
 }
 
 void HostStream::loop() {
+  std::vector<Work> taken;
   for (;;) {
-    std::function<void()> work;
     {
       const MutexLock lock(mutex_);
-      while (!quit_ && work_.empty()) changed_.wait(mutex_);
-      if (work_.empty()) return;
-      work = std::move(work_.front());
-      work_.pop_front();
+      idle_ = true;
+      while (!quit_ && queued_.empty()) changed_.wait(mutex_);
+      idle_ = false;
+      if (queued_.empty()) return;
+      taken.swap(queued_);
     }
-    work();
+    run(taken);
+    taken.clear();
   }
+}
+
+void HostStream::run(std::span<const Work> work) {
+  for (const Work& item : work) {
+    if (item.kind == Kind::copy) {
+      if (batch_.add(item.copy)) continue;
+      finish_batch();
+      static_cast<void>(batch_.add(item.copy));  // the first one is always taken
+      continue;
+    }
+    finish_batch();
+    if (item.kind == Kind::wait) item.mark->wait_in_stream();
+    if (item.kind == Kind::reach) item.mark->reach();
+  }
+  finish_batch();
+}
+
+void HostStream::finish_batch() {
+  if (!batch_.copies().empty()) pool_.copy(batch_.copies());
+  batch_.clear();
 }
 
 }  // namespace ckpt
