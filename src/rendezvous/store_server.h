@@ -5,6 +5,7 @@
 #include <string>
 
 #include "ckpt/result.h"
+#include "os/abort_signal.h"
 #include "rendezvous/group.h"
 
 namespace ckpt {
@@ -20,12 +21,15 @@ struct StoreServerOptions {
 
 /// One thread serves all connections; nothing of it blocks on a client. Threads: any.
 /// A connection that ends, or is silent for the heartbeat timeout, is the death of its rank; everyone is told within milliseconds.
+/// Whoever hosts it ends it last: wait_until_empty, then destruction.
 class StoreServer {
  public:
   virtual ~StoreServer() = default;  ///< ends the thread and every connection
   [[nodiscard]] virtual StoreAddress address() const = 0;
+  /// Until no rank is connected any more. deadline_exceeded.
+  [[nodiscard]] virtual Status wait_until_empty(Deadline deadline, const AbortSignal& abort) = 0;
 
-  /// failed_precondition: the port is taken.
+  /// failed_precondition: the port is taken. invalid_argument: the token, the number of ranks. resource_exhausted: no thread.
   [[nodiscard]] static Result<std::unique_ptr<StoreServer>> start(const StoreServerOptions& options, Deadline deadline);
 };
 
