@@ -14,7 +14,7 @@ struct StoreServerOptions {
   std::string host = "127.0.0.1";  ///< address to listen on
   std::uint16_t port = 0;          ///< 0: the system chooses
   std::uint32_t num_ranks = 1;
-  std::string token;
+  std::string token = {};
   Duration heartbeat_interval = std::chrono::seconds(1);
   Duration heartbeat_timeout = std::chrono::seconds(10);
 };
