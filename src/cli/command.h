@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,9 +18,10 @@ namespace ckpt {
 
 /// Values of the options that all commands have. Filled while the command line is parsed; read when the command runs.
 struct CommonOptions {
-  bool json = false;        ///< one JSON document on standard output, nothing else there
-  bool quiet = false;       ///< errors only
-  bool error_told = false;  ///< set by a command that has printed its error: main() adds nothing
+  bool json = false;                  ///< one JSON document on standard output, nothing else there
+  bool quiet = false;                 ///< errors only
+  bool error_told = false;            ///< set by a command that has printed its error: main() adds nothing
+  std::optional<int> exit_code = {};  ///< set by a command whose exit code is another program's: instead of the table's
   Settings settings = Settings::defaults();
   std::vector<std::string> command_line;  ///< as this process was started: for ranks that run the same command
 };

@@ -15,12 +15,16 @@ constexpr const char* kLaunchExample =
     "  CKPT_STORE_TOKEN=secret ckpt-engine launch --nproc-per-node 8 --nnodes 2 --node-rank K --master-addr host0 --master-port 29500 -- \\\n"
     "      ckpt-engine update --checkpoint-path ./step-1 --inference-parallel-size 16";
 
+/// How long ranks may take to end by themselves after one has failed: a group of ours tells them within milliseconds.
+constexpr Duration kLaunchEndGrace = std::chrono::seconds(2);
+
 struct LaunchArguments {
   std::uint32_t nproc_per_node = 1;
   std::uint32_t nnodes = 1;
   std::uint32_t node_rank = 0;
   std::string master_addr = "127.0.0.1";
   std::uint16_t master_port = 29500;
+  bool label_output = false;
   std::vector<std::string> command;
 };
 
@@ -38,6 +42,12 @@ Status check(const LaunchArguments& a, const std::string& token) {
     return Status(StatusCode::invalid_argument, Scope::operation, "ranks on several hosts need a common secret")
         .advise("set CKPT_STORE_TOKEN to the same text on all of them");
   return Status::success();
+}
+
+/// Ranks of other hosts may still need the store that this host runs.
+Status leave_store_last(StoreServer* store, std::uint32_t nnodes, const AbortSignal& interrupt) {
+  if (store == nullptr || nnodes == 1) return Status::success();
+  return store->wait_until_empty(Deadline::after(std::chrono::seconds(60)), interrupt);
 }
 
 Status run_launch(const LaunchArguments& a, CommonOptions& common) {
@@ -65,10 +75,16 @@ Status run_launch(const LaunchArguments& a, CommonOptions& common) {
   options.store = address;
   options.token = token;
   options.collect_outcomes = true;
+  options.master = StoreAddress{a.master_addr, a.master_port};
+  options.label_output = a.label_output;
   CKPT_ASSIGN_OR_RETURN(LocalRanks ranks, LocalRanks::start(options));
-  const std::vector<RankEnd> ends = ranks.wait(Deadline::after(Duration::max()), std::chrono::seconds(5), interrupt);
-  const Status status = job_status(ends, options.first_rank);
-  return status.ok() ? interrupt.check() : status;
+  const std::vector<RankEnd> ends = ranks.wait(Deadline::after(Duration::max()), kLaunchEndGrace, interrupt, &signals);
+  if (const auto first = first_failure(ends, options.first_rank)) {
+    common.exit_code = first->exit.shell_code();
+    return first->status;
+  }
+  CKPT_RETURN_IF_ERROR(interrupt.check());
+  return leave_store_last(store.get(), a.nnodes, interrupt);
 }
 
 }  // namespace
@@ -81,6 +97,7 @@ CommandRunner add_launch(CLI::App& app, CommonOptions& common) {
   command->add_option("--node-rank", arguments->node_rank, "Number of this host")->capture_default_str();
   command->add_option("--master-addr", arguments->master_addr, "Address of host 0, where the store runs")->capture_default_str();
   command->add_option("--master-port", arguments->master_port, "The store listens on the port above it")->capture_default_str();
+  command->add_flag("--label-output", arguments->label_output, "Print each line of a rank with its number before it");
   command->add_option("command", arguments->command, "Command of the ranks, after --")->required();
   command->positionals_at_end();
   add_common_options(*command, common, {"heartbeat_interval", "heartbeat_timeout"});

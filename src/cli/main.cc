@@ -79,7 +79,7 @@ int run(int argc, char** argv) {
     if (!app.got_subcommand(kCommands[i].name)) continue;
     const Status status = runners[i]();
     if (!status.ok() && !common.error_told) print_error(status, common.json);
-    return info(status.code()).exit_code;
+    return common.exit_code.value_or(info(status.code()).exit_code);
   }
   return info(StatusCode::internal).exit_code;
 }

@@ -21,6 +21,8 @@
 namespace ckpt {
 namespace {
 
+constexpr Duration kStoreLinger = std::chrono::seconds(5);
+
 struct Membership {
   std::unique_ptr<StoreServer> store;  // on rank 0, where nobody else hosts it
   std::unique_ptr<Group> group;
@@ -37,6 +39,9 @@ Result<Membership> join(const Settings& settings, const std::optional<LauncherEn
   options.rank = place->rank;
   options.num_ranks = place->num_ranks;
   options.token = settings.text("store_token");
+  // Without a secret the launcher's name of the run keeps jobs apart, no more: docs/decisions/0021.
+  if (options.token.empty() && !place->store_is_hosted) options.token = place->job.substr(0, 64);
+  if (!place->store_is_hosted) options.store_rank = 0;
   options.heartbeat_interval = settings.duration("heartbeat_interval");
   options.heartbeat_timeout = settings.duration("heartbeat_timeout");
   if (!place->store_is_hosted && place->rank == 0) {
@@ -134,7 +139,9 @@ Status run_update_rank(const UpdateArguments& arguments, const CommonOptions& co
   AbortSignal stop;
   const AbortRelay relay({&interrupt, &group.failed()}, [&stop](const Status& reason) { stop.trigger(reason); });
   const Status status = update(*server, arguments, common, deadline, stop);
-  if (status.ok()) static_cast<void>(group.leave(Deadline::after(std::chrono::seconds(2))));
+  if (status.ok() || membership.store) static_cast<void>(group.leave(Deadline::after(std::chrono::seconds(2))));
+  // The others still need the store of this rank: it goes last.
+  if (membership.store) static_cast<void>(membership.store->wait_until_empty(deadline.capped(kStoreLinger), interrupt));
   return status;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,7 @@ struct GroupOptions {
   std::string token;  ///< shown to the store, compared in constant time
   Duration heartbeat_interval = std::chrono::seconds(1);
   Duration heartbeat_timeout = std::chrono::seconds(10);
+  std::optional<std::uint32_t> store_rank = {};  ///< the rank whose process runs the store, for the error when it is gone
 };
 
 /// One rank's membership. Threads: any; collective calls (all_gather, barrier, agree) one at a time, in the same order on all ranks.
@@ -49,8 +51,10 @@ class Group {
   /// Ends the current operation of every rank with `reason`: their `failed()` signals trigger within milliseconds.
   virtual void abort(const Status& reason) noexcept = 0;
   /// Triggers when a member died, was cut off, fell silent, or a rank called abort: one signal per epoch; the reason names rank and cause.
+  /// The reference stays valid while the group lives.
   [[nodiscard]] virtual const AbortSignal& failed() const = 0;
   /// After a failure: forms a new epoch of all `size()` ranks, those restarted included; clears `failed()`. Collective.
+  /// A rank that the store took for dead connects again; a store that is gone is unavailable at once. Without a failure it makes one: cancelled.
   [[nodiscard]] virtual Status renew(Deadline deadline) = 0;
 
   /// Leaves in peace: the others do not take it for a death.

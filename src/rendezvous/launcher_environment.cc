@@ -43,6 +43,9 @@ Result<LauncherEnvironment> read_ranks(const Lookup& lookup, const Names& names)
   CKPT_ASSIGN_OR_RETURN(env.local_num_ranks, number_or(lookup, names.local_num_ranks, 1));
   if (env.num_ranks == 0 || env.rank >= env.num_ranks)
     return Status(StatusCode::invalid_argument, Scope::operation, "{}={} does not fit {}={}", names.rank, env.rank, names.num_ranks, env.num_ranks);
+  if (lookup(names.local_rank) && lookup(names.local_num_ranks) && env.local_rank >= env.local_num_ranks)
+    return Status(StatusCode::invalid_argument, Scope::operation, "{}={} does not fit {}={}", names.local_rank, env.local_rank, names.local_num_ranks,
+                  env.local_num_ranks);
   return env;
 }
 
@@ -85,12 +88,19 @@ Result<std::optional<LauncherEnvironment>> read_launcher_environment(const Looku
   const Names* names = nullptr;
   for (const Names* candidate : {&kTorchrun, &kOpenMpi, &kSlurm, &kPmi})
     if (names == nullptr && lookup(candidate->rank) && lookup(candidate->num_ranks)) names = candidate;
-  if (names == nullptr) return std::optional<LauncherEnvironment>();
+  if (names == nullptr) {
+    // A batch script of Slurm has SLURM_PROCID alone and is one process; of the others both come together.
+    for (const Names* candidate : {&kTorchrun, &kOpenMpi, &kPmi})
+      if (lookup(candidate->rank)) CKPT_RETURN_IF_ERROR(number(lookup, candidate->num_ranks).status());
+    return std::optional<LauncherEnvironment>();
+  }
   CKPT_ASSIGN_OR_RETURN(LauncherEnvironment env, read_ranks(lookup, *names));
   if (const auto address = lookup("CKPT_STORE_ADDRESS")) {
     CKPT_RETURN_IF_ERROR(read_hosted_store(*address, env));
     return std::optional<LauncherEnvironment>(std::move(env));
   }
+  for (const char* variable : {"TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "OMPI_MCA_ess_base_jobid"})
+    if (const auto job = lookup(variable); job && env.job.empty()) env.job = *job;
   CKPT_ASSIGN_OR_RETURN(env.store.host, master_host(lookup, env));
   CKPT_ASSIGN_OR_RETURN(const std::uint16_t port, port_of(lookup, "MASTER_PORT", kDefaultMasterPort));
   env.store.port = static_cast<std::uint16_t>(port + 1);

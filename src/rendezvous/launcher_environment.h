@@ -19,6 +19,7 @@ struct LauncherEnvironment {
   std::uint32_t local_num_ranks = 1;
   StoreAddress store;            ///< where rank 0 (or our own launcher) has its store
   bool store_is_hosted = false;  ///< our own launcher hosts it; else rank 0 must
+  std::string job;               ///< the launcher's name of this run, the same on every rank; empty: it gave none
 };
 
 /// Reads one variable; nullopt when unset or empty.

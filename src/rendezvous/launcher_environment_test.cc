@@ -61,6 +61,18 @@ TEST(LauncherEnvironment, ErrorsNameTheVariable) {
               Is(StatusCode::invalid_argument, HasSubstr("MASTER_ADDR is not set")));
 }
 
+TEST(LauncherEnvironment, HalfASetIsAnErrorButABatchScriptOfSlurmIsNot) {
+  EXPECT_THAT(read({{"RANK", "0"}}), Is(StatusCode::invalid_argument, HasSubstr("WORLD_SIZE is not set")));
+  EXPECT_THAT(read({{"OMPI_COMM_WORLD_RANK", "0"}}), Is(StatusCode::invalid_argument, HasSubstr("OMPI_COMM_WORLD_SIZE is not set")));
+  EXPECT_FALSE(read({{"SLURM_PROCID", "0"}}).value().has_value());
+  EXPECT_THAT(read({{"RANK", "0"}, {"WORLD_SIZE", "4"}, {"LOCAL_RANK", "2"}, {"LOCAL_WORLD_SIZE", "2"}}),
+              Is(StatusCode::invalid_argument, HasSubstr("LOCAL_RANK=2 does not fit LOCAL_WORLD_SIZE=2")));
+}
+
+TEST(LauncherEnvironment, TheLaunchersNameOfTheRunIsKept) {
+  EXPECT_EQ(read({{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"TORCHELASTIC_RUN_ID", "job-7"}}).value()->job, "job-7");
+}
+
 TEST(SlurmHosts, TheFirstIsTaken) {
   EXPECT_EQ(*first_slurm_host("a"), "a");
   EXPECT_EQ(*first_slurm_host("a,b"), "a");

@@ -57,6 +57,12 @@ Result<LocalRanks> LocalRanks::start(const LocalRanksOptions& options) {
                            fmt::format("LOCAL_WORLD_SIZE={}", options.num_local),
                            fmt::format("CKPT_STORE_ADDRESS={}:{}", options.store.host, options.store.port),
                            "CKPT_STORE_TOKEN=" + options.token};
+    if (options.master) {
+      process.environment.push_back("MASTER_ADDR=" + options.master->host);
+      process.environment.push_back(fmt::format("MASTER_PORT={}", options.master->port));
+    }
+    std::vector<UniqueFd> output_ends;
+    if (options.label_output) CKPT_RETURN_IF_ERROR(ranks.give_output(options.first_rank + local, process, output_ends));
     process.own_group = true;  // Ctrl-C reaches this process, which then tells them
     Pipe pipe;
     if (options.collect_outcomes) {
@@ -68,7 +74,18 @@ Result<LocalRanks> LocalRanks::start(const LocalRanksOptions& options) {
     if (!child.ok()) return child.status().with_note("start rank {}", options.first_rank + local);
     ranks.children_.push_back({std::move(child).value(), std::move(pipe.read)});
   }
+  if (ranks.output_) CKPT_RETURN_IF_ERROR(ranks.output_->start());
   return ranks;
+}
+
+Status LocalRanks::give_output(std::uint32_t rank, ProcessOptions& process, std::vector<UniqueFd>& ends) {
+  if (!output_) output_ = std::make_unique<RankOutput>();
+  for (const int target : {STDOUT_FILENO, STDERR_FILENO}) {
+    CKPT_ASSIGN_OR_RETURN(UniqueFd end, output_->add(rank, target));
+    process.fds.push_back({end.get(), target});
+    ends.push_back(std::move(end));
+  }
+  return Status::success();
 }
 
 std::size_t LocalRanks::running() {
@@ -81,11 +98,23 @@ std::size_t LocalRanks::running() {
 }
 
 bool LocalRanks::any_failed() {
-  for (Child& child : children_) {
-    const auto ended = child.process.poll();
-    if (!ended.ok() || (ended->has_value() && !(**ended).ok())) return true;
+  for (std::size_t i = 0; i < children_.size() && !failed_first_; ++i) {
+    const auto ended = children_[i].process.poll();
+    if (!ended.ok() || (ended->has_value() && !(**ended).ok())) failed_first_ = i;
   }
-  return false;
+  return failed_first_.has_value();
+}
+
+void LocalRanks::wait_for_change(Deadline deadline, const AbortSignal& abort) {
+  std::vector<pollfd> entries{{abort.fd(), POLLIN, 0}};
+  bool all_have_fds = true;
+  for (Child& child : children_)
+    if (const auto ended = child.process.poll(); ended.ok() && !ended->has_value()) {
+      entries.push_back({child.process.fd(), POLLIN, 0});
+      all_have_fds = all_have_fds && child.process.fd() >= 0;
+    }
+  const int limit_ms = all_have_fds ? deadline.poll_ms() : deadline.capped(kLook).poll_ms();  // no pidfd before Linux 5.3: look often
+  if (entries.size() > 1) ::poll(entries.data(), entries.size(), limit_ms);
 }
 
 void LocalRanks::signal_all(int number) {
@@ -95,22 +124,23 @@ void LocalRanks::signal_all(int number) {
   }
 }
 
-std::vector<RankEnd> LocalRanks::wait(Deadline deadline, Duration grace, const AbortSignal& abort) {
+std::vector<RankEnd> LocalRanks::wait(Deadline deadline, Duration grace, const AbortSignal& abort, const InterruptSignals* signals) {
   const AbortSignal never;
-  while (running() > 0 && !any_failed() && !abort.triggered() && !deadline.passed()) static_cast<void>(pause_for(kLook, abort));
-  if (any_failed() && !abort.triggered())
-    for (const Deadline end = deadline.capped(grace); running() > 0 && !end.passed() && !abort.triggered();)
-      static_cast<void>(pause_for(kLook, abort));
+  while (!any_failed() && running() > 0 && !abort.triggered() && !deadline.passed()) wait_for_change(deadline, abort);
+  if (any_failed())
+    for (const Deadline end = deadline.capped(grace); running() > 0 && !end.passed() && !abort.triggered();) wait_for_change(end, abort);
   if (running() > 0) {
-    signal_all(SIGTERM);
-    for (const Deadline end = Deadline::after(kTermGrace); running() > 0 && !end.passed();) static_cast<void>(pause_for(kLook, never));
+    signal_all(signals != nullptr && signals->received() != 0 ? signals->received() : SIGTERM);
+    for (const Deadline end = Deadline::after(kTermGrace); running() > 0 && !end.passed();) wait_for_change(end, never);
   }
   signal_all(SIGKILL);
   std::vector<RankEnd> ends;
-  for (Child& child : children_) {
-    const Result<ExitStatus> exit = child.process.wait(Deadline::after(kTermGrace), never);
-    ends.push_back({exit.ok() ? *exit : ExitStatus{0, SIGKILL}, child.outcome.valid() ? read_outcome(child.outcome.get()) : std::nullopt});
+  for (std::size_t i = 0; i < children_.size(); ++i) {
+    const Result<ExitStatus> exit = children_[i].process.wait(Deadline::after(kTermGrace), never);
+    ends.push_back({exit.ok() ? *exit : ExitStatus{0, SIGKILL},
+                    children_[i].outcome.valid() ? read_outcome(children_[i].outcome.get()) : std::nullopt, failed_first_ == i});
   }
+  output_.reset();  // what the ranks said stands before what is said about them
   return ends;
 }
 
@@ -122,6 +152,17 @@ bool tell_outcome(const Status& status) {
   const Bytes encoded = encode_status(status);
   bytes.insert(bytes.end(), encoded.begin(), encoded.end());
   return ::write(kOutcomeFd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
+}
+
+std::optional<FirstFailure> first_failure(const std::vector<RankEnd>& ends, std::uint32_t first_rank) {
+  for (std::uint32_t i = 0; i < ends.size(); ++i) {
+    if (!ends[i].failed_first) continue;
+    const std::uint32_t rank = first_rank + i;
+    if (ends[i].told && !ends[i].told->ok()) return FirstFailure{rank, ends[i].exit, *ends[i].told};
+    const Status status(StatusCode::remote_error, Scope::process, "it failed first: its process {}", ends[i].exit.to_string());
+    return FirstFailure{rank, ends[i].exit, status.at_rank(static_cast<int>(rank))};
+  }
+  return std::nullopt;
 }
 
 Status job_status(const std::vector<RankEnd>& ends, std::uint32_t first_rank) {

@@ -103,7 +103,7 @@ void Membership::finish_gather(Outbox& out) {
 void Membership::leave(ConnectionId from, std::uint32_t rank, const StoreMessage& request, Outbox& out) {
   seats_[rank] = {0, true};
   out.send(from, {.type = MessageType::reply, .id = request.id});
-  if (phase_ == Phase::running && step_) return fail(has_left(step_->what, rank), out);
+  if (step_) return fail(has_left(step_->what, rank), out);
   if (empty()) phase_ = Phase::forming;  // all in peace: the next join starts anew
 }
 
@@ -132,7 +132,7 @@ void Membership::expire(TimePoint now, Outbox& out) {
                                       [](const auto& a, const auto& b) { return a.second.deadline < b.second.deadline; });
   if (first->second.deadline > now) return;
   const std::vector<std::uint32_t> late = missing();
-  const Duration waited(static_cast<std::int64_t>(first->second.timeout_ns));
+  const Duration waited = due_time(TimePoint{}, first->second.timeout_ns) - TimePoint{};
   const Status status(StatusCode::deadline_exceeded, Scope::group, "{}: {} of {} did not come within {}", step_->what, list_ranks(late),
                       seats_.size(), format_duration(waited));
   fail(late.size() == 1 ? status.at_rank(static_cast<int>(late[0])) : status, out);

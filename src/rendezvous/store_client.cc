@@ -4,8 +4,13 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <system_error>
 
 #include "base/fault_point.h"
+#include "base/log.h"
+#include "os/error.h"
+#include "os/socket_address.h"
 #include "os/wait_fd.h"
 #include "rendezvous/status_wire.h"
 
@@ -16,33 +21,48 @@ constexpr Duration kRetryPause = std::chrono::milliseconds(50);
 constexpr Duration kStoreGrace = std::chrono::seconds(2);
 constexpr std::size_t kReadBudget = 64 * MiB;
 
+/// What the store says first: a heartbeat as welcome, or why it refuses.
+Status read_welcome(Socket& socket, Deadline deadline, const AbortSignal& abort) {
+  for (MessageReader reader;;) {
+    CKPT_ASSIGN_OR_RETURN(const std::size_t size, socket.receive_some(reader.room(), deadline, abort));
+    if (size == 0) return {StatusCode::unavailable, Scope::group, "the store closed the connection"};
+    CKPT_RETURN_IF_ERROR(reader.filled(size));
+    if (const std::optional<StoreMessage> message = reader.take())
+      return message->type == MessageType::refused ? decode_status(message->bytes()) : Status::success();
+  }
+}
+
 Result<Socket> greet(Socket socket, const Hello& hello, Deadline deadline, const AbortSignal& abort) {
   CKPT_RETURN_IF_ERROR(socket.send_all(hello, deadline, abort));
   std::array<std::byte, kMagicBytes> magic{};
-  const Status answered = socket.receive_all(magic, deadline, abort);
-  if (answered.code() == StatusCode::unavailable)
-    return Status(StatusCode::failed_precondition, Scope::group,
-                  "the store closed the connection: the token is wrong, or something else listens there")
-        .advise("give every rank the same CKPT_STORE_TOKEN");
-  CKPT_RETURN_IF_ERROR(answered);
-  if (magic != store_magic()) return Status(StatusCode::failed_precondition, Scope::group, "what listens there is no store of this version");
+  CKPT_RETURN_IF_ERROR(socket.receive_all(magic, deadline, abort));
+  if (magic != store_magic())
+    return Status(StatusCode::failed_precondition, Scope::group, "what listens there is no store of this version")
+        .advise("choose a master port whose successor is free");
+  CKPT_RETURN_IF_ERROR(read_welcome(socket, deadline, abort));
   return socket;
+}
+
+/// One attempt, greeting included.
+Result<Socket> connect_and_greet(const GroupOptions& options, const Hello& hello, Deadline deadline, const AbortSignal& abort) {
+  CKPT_ASSIGN_OR_RETURN(Socket socket, Socket::connect_tcp(options.store.host, options.store.port, deadline, abort));
+  return greet(std::move(socket), hello, deadline, abort);
 }
 
 }  // namespace
 
 Result<std::unique_ptr<StoreClient>> StoreClient::connect(const GroupOptions& options, Deadline deadline, const AbortSignal& abort,
-                                                          std::function<void(std::uint64_t, const Status&)> on_failed) {
+                                                          StoreEvents events, Patience patience) {
   CKPT_ASSIGN_OR_RETURN(const Hello hello, make_hello(options.token));
-  const std::string where = fmt::format("store at {}:{}", options.store.host, options.store.port);
+  const std::string where = "store at " + host_and_port(options.store.host, options.store.port);
   for (;;) {
-    Result<Socket> socket = Socket::connect_tcp(options.store.host, options.store.port, deadline, abort);
+    Result<Socket> socket = connect_and_greet(options, hello, deadline, abort);
     if (socket.ok()) {
-      Result<Socket> greeted = greet(std::move(socket).value(), hello, deadline, abort);
-      if (!greeted.ok()) return greeted.status().with_note("{}", where);
-      return std::unique_ptr<StoreClient>(new StoreClient(options, std::move(greeted).value(), std::move(on_failed)));
+      std::unique_ptr<StoreClient> client(new StoreClient(options, std::move(socket).value(), std::move(events)));
+      CKPT_RETURN_IF_ERROR(client->start());
+      return client;
     }
-    if (socket.status().code() != StatusCode::unavailable) return socket.status().with_note("{}", where);
+    if (socket.status().code() != StatusCode::unavailable || patience == Patience::none) return socket.status().with_note("{}", where);
     if (deadline.passed())
       return Status(StatusCode::deadline_exceeded, Scope::group, "{}: nobody listens there: {}", where, socket.status().message())
           .advise("is rank 0 running, and its address reachable?");
@@ -50,18 +70,29 @@ Result<std::unique_ptr<StoreClient>> StoreClient::connect(const GroupOptions& op
   }
 }
 
-StoreClient::StoreClient(const GroupOptions& options, Socket socket, std::function<void(std::uint64_t, const Status&)> on_failed)
+StoreClient::StoreClient(const GroupOptions& options, Socket socket, StoreEvents events)
     : options_(options),
       socket_(std::move(socket)),
-      on_failed_(std::move(on_failed)),
+      events_(std::move(events)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       last_heard_(Clock::real().now()),
-      thread_([this] { serve(); }) {}
+      presence_(options.heartbeat_timeout, last_heard_) {}
+
+Status StoreClient::start() {
+  if (!wake_.valid()) return errno_status(errno, "connect to the store");
+  CKPT_FAULT_POINT("sys.thread");
+  try {
+    thread_ = std::thread([this] { serve(); });
+  } catch (const std::system_error& error) {
+    return {StatusCode::resource_exhausted, Scope::process, "connect to the store: no thread: {}", error.what()};
+  }
+  return Status::success();
+}
 
 StoreClient::~StoreClient() {
   quit_ = true;
   wake();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void StoreClient::wake() noexcept {
@@ -80,20 +111,16 @@ Status StoreClient::turn(TimePoint& next_heartbeat) {
   bool writing = false;
   {
     const MutexLock lock(mutex_);
-    CKPT_RETURN_IF_ERROR(out_.flush(socket_));
+    if (!out_.flush(socket_).ok()) socket_.shutdown();  // reading finds the end, and what came before it
     writing = !out_.empty();
   }
   pollfd entries[2] = {{wake_.get(), POLLIN, 0}, {socket_.fd(), static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0}};
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(next_heartbeat - Clock::real().now()).count();
   ::poll(entries, 2, static_cast<int>(std::clamp<std::int64_t>(ms, 0, 1000)));
+  if (presence_.was_away(Clock::real().now())) last_heard_ = Clock::real().now();
   std::uint64_t ignored = 0;
   if ((entries[0].revents & POLLIN) != 0) static_cast<void>(!::read(wake_.get(), &ignored, sizeof ignored));
-  if ((entries[1].revents & ~POLLOUT) != 0) {
-    CKPT_ASSIGN_OR_RETURN(const StreamState state,
-                          read_messages(socket_, reader_, kReadBudget, [this](StoreMessage message) { return handle(std::move(message)); }));
-    last_heard_ = Clock::real().now();
-    if (state == StreamState::closed) return {StatusCode::unavailable, Scope::group, "the store closed the connection: its process is gone"};
-  }
+  if ((entries[1].revents & ~POLLOUT) != 0) CKPT_RETURN_IF_ERROR(read());
   const TimePoint now = Clock::real().now();
   if (now - last_heard_ > options_.heartbeat_timeout)
     return {StatusCode::unavailable, Scope::group, "the store said nothing for {}: its process is stopped, or the network is cut",
@@ -106,11 +133,22 @@ Status StoreClient::turn(TimePoint& next_heartbeat) {
   return Status::success();
 }
 
+Status StoreClient::read() {
+  const Result<StreamState> state = read_messages(socket_, reader_, kReadBudget, [this](StoreMessage message) { return handle(std::move(message)); });
+  last_heard_ = Clock::real().now();
+  if (state.ok() && *state == StreamState::open) return Status::success();
+  if (state.status().code() == StatusCode::data_corruption) return state.status();
+  // The death of a process shows as an end or as a reset, by chance: all ranks are to tell the same.
+  if (!state.ok()) log_debug("store: {}", state.status().message());
+  return {StatusCode::unavailable, Scope::group, "the store closed the connection: its process is gone"};
+}
+
 Status StoreClient::handle(StoreMessage message) {
   if (message.type == MessageType::heartbeat) return Status::success();
+  if (message.type == MessageType::joined && events_.on_joined) events_.on_joined(message.epoch);
   if (message.type == MessageType::failed) {
     const Status why = decode_status(message.bytes());
-    on_failed_(message.epoch, why);
+    if (events_.on_failed) events_.on_failed(message.epoch, why);
     end_requests(message.epoch, why);
     return Status::success();
   }
@@ -135,20 +173,36 @@ Status StoreClient::handle(StoreMessage message) {
 void StoreClient::end_requests(std::uint64_t epoch, const Status& why) {
   {
     const MutexLock lock(mutex_);
-    if (epoch == 0) lost_ = why;
-    for (auto& [id, pending] : pending_) {
-      if (pending.done || (epoch != 0 && pending.epoch != epoch)) continue;
-      pending.status = why;
-      pending.done = true;
-    }
+    end_calls(epoch, why);
   }
   changed_.notify_all();
 }
 
+void StoreClient::end_calls(std::uint64_t epoch, const Status& why) {
+  for (auto& [id, pending] : pending_) {
+    if (pending.done || (epoch != 0 && pending.epoch != epoch)) continue;
+    pending.status = why;
+    pending.done = true;
+  }
+}
+
 void StoreClient::lose(const Status& why) {
-  const Status status = why.with_scope(Scope::group).with_note("store at {}:{}", options_.store.host, options_.store.port);
-  on_failed_(0, status);
-  end_requests(0, status);
+  Status status = why.with_scope(Scope::group).with_note("store at {}", host_and_port(options_.store.host, options_.store.port));
+  if (options_.store_rank) status = status.at_rank(static_cast<int>(*options_.store_rank));
+  if (events_.on_failed) events_.on_failed(0, status);  // before `lost_`: whoever finds it set hears nothing more from here
+  {
+    const MutexLock lock(mutex_);
+    lost_ = status;
+    end_calls(0, status);
+  }
+  changed_.notify_all();
+}
+
+void StoreClient::give_up(const Status& why) { end_requests(0, why); }
+
+Status StoreClient::lost() {
+  const MutexLock lock(mutex_);
+  return lost_;
 }
 
 Result<StoreAnswer> StoreClient::ask(StoreMessage request, Deadline deadline) {

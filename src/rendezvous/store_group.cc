@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/fault_point.h"
+#include "os/abort_relay.h"
 #include "rendezvous/group.h"
 #include "rendezvous/status_wire.h"
 #include "rendezvous/store_client.h"
@@ -21,26 +22,41 @@ Status agree_by_gather(Group& group, std::string_view what, const Status& mine, 
 
 class StoreGroup final : public Group {
  public:
-  StoreGroup(const GroupOptions& options) : options_(options) { signals_.emplace_back(); }
+  explicit StoreGroup(const GroupOptions& options) : options_(options) { signals_.emplace_back(); }
 
-  Status connect(Deadline deadline, const AbortSignal& abort) {
-    CKPT_ASSIGN_OR_RETURN(client_,
-                          StoreClient::connect(options_, deadline, abort, [this](std::uint64_t epoch, const Status& why) { on_failed(epoch, why); }));
-    return join(0, deadline);
+  /// Connects where there is no connection, and joins the epoch that comes.
+  Status join(Patience patience, Deadline deadline, const AbortSignal& abort) {
+    CKPT_FAULT_POINT("group.before_join");
+    const std::shared_ptr<StoreClient> before = client();
+    if (before) {
+      const Status status = ask_to_join(*before, deadline, abort);
+      if (before->lost().ok()) return status;  // else the store took this rank for dead and hung up: it may come back
+    }
+    StoreEvents events{[this](std::uint64_t epoch) { on_joined(epoch); }, [this](std::uint64_t epoch, const Status& why) { on_failed(epoch, why); }};
+    CKPT_ASSIGN_OR_RETURN(const std::shared_ptr<StoreClient> fresh, StoreClient::connect(options_, deadline, abort, std::move(events), patience));
+    {
+      const MutexLock lock(mutex_);
+      client_ = fresh;
+    }
+    return ask_to_join(*fresh, deadline, abort);
   }
 
   [[nodiscard]] std::uint32_t rank() const override { return options_.rank; }
   [[nodiscard]] std::uint32_t size() const override { return options_.num_ranks; }
-  [[nodiscard]] std::uint64_t epoch() const override { return epoch_.load(); }
+  [[nodiscard]] std::uint64_t epoch() const override {
+    const MutexLock lock(mutex_);
+    return epoch_;
+  }
 
   [[nodiscard]] Result<std::vector<Bytes>> all_gather(std::string_view what, Bytes mine, Deadline deadline) override {
     CKPT_RETURN_IF_ERROR(failed().check());
     if (mine.size() > kMaxValueBytes)
-      return Status(StatusCode::resource_exhausted, Scope::operation, "{}: {} bytes are more than a rank may give, {}", what, mine.size(),
-                    kMaxValueBytes);
+      return settled(Status(StatusCode::resource_exhausted, Scope::operation, "{}: {} bytes are more than a rank may give, {}", what, mine.size(),
+                            kMaxValueBytes)
+                         .at_rank(static_cast<int>(rank())));
     StoreMessage request{.type = MessageType::gather, .epoch = epoch(), .key = std::string(what)};
     if (!mine.empty()) request.value = std::make_shared<const Bytes>(mine);
-    Result<StoreAnswer> answer = client_->ask(std::move(request), deadline);
+    Result<StoreAnswer> answer = client()->ask(std::move(request), deadline);
     if (!answer.ok()) return settled(answer.status());
     std::vector<Bytes> all(size());
     for (auto& [from, value] : answer->parts)
@@ -54,53 +70,56 @@ class StoreGroup final : public Group {
   }
 
   void abort(const Status& reason) noexcept override {
-    client_->tell({.type = MessageType::abort, .epoch = epoch(), .value = std::make_shared<const Bytes>(encode_status(reason))});
+    client()->tell({.type = MessageType::abort, .epoch = epoch(), .value = std::make_shared<const Bytes>(encode_status(reason))});
   }
   [[nodiscard]] const AbortSignal& failed() const override {
     const MutexLock lock(mutex_);
     return signals_.back();
   }
-  [[nodiscard]] Status renew(Deadline deadline) override {
-    const std::uint64_t ended = epoch();
-    CKPT_RETURN_IF_ERROR(join(ended, deadline));
-    return Status::success();
+  [[nodiscard]] Status renew(Deadline deadline) override { return join(Patience::none, deadline, never_); }
+  /// A store that ends meanwhile has nobody left to tell.
+  [[nodiscard]] Status leave(Deadline deadline) override {
+    const Status status = client()->ask({.type = MessageType::leave, .epoch = epoch()}, deadline).status();
+    return client()->lost().ok() ? status : Status::success();
   }
-  [[nodiscard]] Status leave(Deadline deadline) override { return client_->ask({.type = MessageType::leave, .epoch = epoch()}, deadline).status(); }
 
  private:
-  Status join(std::uint64_t ended, Deadline deadline) {
-    CKPT_FAULT_POINT("group.before_join");
-    {
-      // Fresh before the request: a failure of the new epoch may come right behind its start.
-      const MutexLock lock(mutex_);
-      if (signals_.back().triggered()) signals_.emplace_back();
-    }
-    CKPT_ASSIGN_OR_RETURN(
-        const StoreAnswer answer,
-        client_->ask({.type = MessageType::join, .rank = rank(), .epoch = ended, .number = static_cast<std::int64_t>(size())}, deadline));
-    epoch_ = answer.message.epoch;
-    return Status::success();
+  Status ask_to_join(StoreClient& store, Deadline deadline, const AbortSignal& abort) {
+    const AbortRelay relay({&abort}, [&](const Status& reason) { store.give_up(reason); });
+    return store.ask({.type = MessageType::join, .rank = rank(), .epoch = epoch(), .number = static_cast<std::int64_t>(size())}, deadline).status();
   }
 
-  void on_failed(std::uint64_t epoch, const Status& why) {
-    // 0: the connection is lost, whatever the epoch. A late word about an epoch that has ended is of no interest; epoch_ is still the old one
-    // while a join is under way, so a newer epoch's failure counts.
-    if (epoch != 0 && epoch < epoch_.load()) return;
+  [[nodiscard]] std::shared_ptr<StoreClient> client() const CKPT_EXCLUDES(mutex_) {
     const MutexLock lock(mutex_);
-    signals_.back().trigger(why);
+    return client_;
   }
 
-  /// A refusal because the epoch failed gives the group's own reason.
-  Status settled(const Status& status) const {
-    const Status reason = failed().check();
-    return reason.ok() ? status : reason;
+  /// On the client's thread, ahead of any word about the new epoch: its signal cannot miss a failure, nor keep an old one.
+  void on_joined(std::uint64_t epoch) CKPT_EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    epoch_ = epoch;
+    if (signals_.back().triggered()) signals_.emplace_back();
+  }
+
+  /// Epoch 0: the connection is lost, whatever the epoch.
+  void on_failed(std::uint64_t epoch, const Status& why) CKPT_EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    if (epoch == 0 || epoch == epoch_) signals_.back().trigger(why);
+  }
+
+  /// The group's own reason, where it has one. Where this rank alone gave up, the others learn it, and it is the reason from now on.
+  Status settled(const Status& status) CKPT_EXCLUDES(mutex_) {
+    if (failed().check().ok()) abort(status);
+    on_failed(0, status);
+    return failed().check();
   }
 
   GroupOptions options_;
+  const AbortSignal never_;
   mutable Mutex mutex_;
-  std::deque<AbortSignal> signals_ CKPT_GUARDED_BY(mutex_);  // one an epoch; kept, since waits may still look at an old one
-  std::atomic<std::uint64_t> epoch_{0};
-  std::unique_ptr<StoreClient> client_;  // last: its thread calls on_failed
+  std::deque<AbortSignal> signals_ CKPT_GUARDED_BY(mutex_);  // one an epoch that failed; kept, since waits may still look at an old one
+  std::uint64_t epoch_ CKPT_GUARDED_BY(mutex_) = 0;
+  std::shared_ptr<StoreClient> client_ CKPT_GUARDED_BY(mutex_);  // shared with an abort() under way when renew replaces it. Last: it calls on_failed
 };
 
 class SolitaryGroup final : public Group {
@@ -133,7 +152,7 @@ class SolitaryGroup final : public Group {
 
 Result<std::unique_ptr<Group>> join_group(const GroupOptions& options, Deadline deadline, const AbortSignal& abort) {
   auto group = std::make_unique<StoreGroup>(options);
-  CKPT_RETURN_IF_ERROR(group->connect(deadline, abort).with_note("join as rank {} of {}", options.rank, options.num_ranks));
+  CKPT_RETURN_IF_ERROR(group->join(Patience::until_deadline, deadline, abort).with_note("join as rank {} of {}", options.rank, options.num_ranks));
   return std::unique_ptr<Group>(std::move(group));
 }
 

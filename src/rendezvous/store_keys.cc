@@ -99,7 +99,7 @@ void StoreKeys::expire(TimePoint now, Outbox& out) {
     if (due(watch))
       out.refuse(watch.connection, watch.request.id,
                  {StatusCode::deadline_exceeded, Scope::operation, "{}: it did not change within {}", watch.request.name(),
-                  format_duration(Duration(static_cast<std::int64_t>(watch.request.timeout_ns)))});
+                  format_duration(due_time(TimePoint{}, watch.request.timeout_ns) - TimePoint{})});
   std::erase_if(watches_, due);
 }
 
