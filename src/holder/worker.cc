@@ -38,7 +38,7 @@ class WorkerLoop {
     const Status status = work(*hello, std::move(first.fds));
     closing_.trigger({StatusCode::cancelled, Scope::process, "the worker ends"});
     listener.join();
-    return status;
+    return status.code() == StatusCode::unavailable ? Status::success() : status;  // the front has gone: nobody is left to be told
   }
 
  private:
