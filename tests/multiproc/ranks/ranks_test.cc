@@ -69,9 +69,10 @@ TEST_P(RanksOfN, GatherAgreeAndLeave) {
 }
 
 TEST_F(Ranks, AKilledRankIsTheSameErrorForAllOthers) {
-  start(4, {"barrier", "barrier", "failed"});
-  ranks_[2] = nullptr;
-  ranks_[2] = start_rank(2, {"barrier", "hang"});
+  start_store(4);
+  for (std::uint32_t rank = 0; rank < 4; ++rank)
+    ranks_.push_back(
+        start_rank(rank, rank == 2 ? std::vector<std::string>{"barrier", "hang"} : std::vector<std::string>{"barrier", "barrier", "failed"}));
   expect_lines("join ok");
   expect_lines("barrier ok");
   ranks_[2]->kill();
