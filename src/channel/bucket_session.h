@@ -20,13 +20,13 @@ namespace ckpt {
 enum class Dialect : std::uint8_t { automatic, one, two, native };
 
 struct SessionOptions {
-  std::string socket_dir;   ///< private directory (see SocketDirectory), or "abstract"
+  std::string socket_dir;   ///< made private; or "abstract": names without a file, for this user's processes only
   std::string journal_dir;  ///< where open sessions are recorded
   std::string worker_key;   ///< device key, for the address map and the errors
   Dialect dialect = Dialect::automatic;
   Duration heartbeat_interval = std::chrono::seconds(1);
   Duration heartbeat_timeout = std::chrono::seconds(10);
-  Duration ack_timeout = std::chrono::seconds(300);
+  Duration ack_timeout = std::chrono::seconds(300);  ///< for the answer to a bucket; the other waits have their deadline alone
 };
 
 /// Owns the socket, its monitor and its journal entry; borrows the shared buffer, which must outlive it.
@@ -34,10 +34,15 @@ struct SessionOptions {
 /// Invariants: 1. at most one offer is unanswered. 2. After the first error every call returns that error. 3. No call blocks beyond its deadline.
 class BucketSession {
  public:
-  virtual ~BucketSession() = default;  ///< sends the abort message if the worker still waits; never blocks longer than 1 s
+  /// Sends the abort message if the worker still waits; never blocks longer than 1 s. Where that does not reach it (it is busy, or has not come yet),
+  /// the journal entry stays, and recover_sessions tells it later.
+  virtual ~BucketSession() = default;
 
   /// ZeroMQ endpoint for the engine's handle map.
   [[nodiscard]] virtual const std::string& address() const = 0;
+  /// The engine's update call is about to be sent, by this rank or another: from now on the worker may come, however this update goes on, and the
+  /// engine's reply may follow a disconnected worker with the reason.
+  virtual void engine_asked() noexcept = 0;
   /// Waits for the worker, sends the handle of `buffer` and reads its answer.
   ///   deadline_exceeded, unavailable (peer)   it never came, or went      remote_error (peer)  it could not map the buffer
   [[nodiscard]] virtual Status connect(const ExportedBuffer& buffer, Deadline deadline) = 0;
@@ -50,7 +55,8 @@ class BucketSession {
   /// Tells the worker to let go of the buffer, and waits until it has: the buffer may be freed afterwards. Native workers also check here that
   /// everything has come and answer *prepared*; a worker of dialect 1 has run its post-load hook.
   [[nodiscard]] virtual Status release(Deadline deadline) = 0;
-  /// The go-ahead after all workers of all engines have released: post-load hook (dialect 2), commit (native). After ok the HTTP reply decides.
+  /// The go-ahead after all workers of all engines have released: post-load hook (dialect 2), commit (native). After ok the HTTP reply decides:
+  /// when the dialect is not known, a worker that leaves without an answer may be one of dialect 1 that was slow, or one whose hook raised.
   [[nodiscard]] virtual Status finish(Deadline deadline) = 0;
   /// The dialect in use, once known (after finish at the latest).
   [[nodiscard]] virtual Dialect dialect() const = 0;
@@ -65,8 +71,10 @@ class BucketSession {
 /// Binds a fresh, unguessable address and records it in the journal. `abort` ends every wait of the session; it must outlive it.
 [[nodiscard]] Result<std::unique_ptr<BucketSession>> open_session(const SessionOptions& options, const AbortSignal& abort);
 
-/// Frees workers that a dead process of this user left waiting: binds each journaled address whose lock is free, sends the abort message, removes the
-/// entry. Returns how many were freed. Entries whose owner lives are left alone. Bounded by `deadline`.
+/// Frees workers that a dead process of this user left waiting: binds each journaled address whose lock is free and sends the abort message. Returns
+/// how many were freed. The entry is removed when its worker has let go, or when none can be waiting: the engine was never asked, the worker is
+/// native and sees for itself, or the entry is two hours old; it is kept otherwise. Entries whose owner lives are left alone. Bounded by `deadline`,
+/// and by 6 s.
 [[nodiscard]] Result<int> recover_sessions(const std::string& journal_dir, Deadline deadline);
 
 /// The directories in use: `$XDG_RUNTIME_DIR/ckpt-engine`, else `/tmp/ckpt-engine-<uid>`; created 0700; failed_precondition when it is not ours or

@@ -1,11 +1,14 @@
 /// Open sessions on disk, so that a worker that waits for a dead sender can be freed by the next one.
 ///
-///   <journal dir>/<name>.session     lines: format, address, dialect, worker key; locked (flock) while the owner lives
+///   <journal dir>/<name>.session     lines: format, address, dialect, worker key, then "asked" once the engine was asked to send the worker;
+///                                    locked (flock) while the owner lives. Without that last line nobody can be waiting.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
+#include "base/deadline.h"
 #include "ckpt/result.h"
 #include "os/unique_fd.h"
 
@@ -15,16 +18,22 @@ struct JournaledSession {
   std::string address;
   std::string worker_key;
   bool native = false;
+  bool asked = false;
 };
 
-/// One entry, held. Removed from disk when it ends.
+/// One entry, held. Removed from disk when it ends, unless it was left.
 class JournalEntry {
  public:
-  /// Written, synced and locked before it has its final name: a reader never sees half of it.
+  /// Written and locked before it has its final name: a reader never sees half of it.
   [[nodiscard]] static Result<JournalEntry> create(const std::string& directory, const JournaledSession& session);
   JournalEntry(JournalEntry&& other) noexcept : fd_(std::move(other.fd_)), path_(std::exchange(other.path_, {})) {}
   JournalEntry& operator=(JournalEntry&&) = delete;
   ~JournalEntry();
+
+  /// From now on a worker may come at any time.
+  void mark_asked() noexcept;
+  /// Keeps the file when this ends, and gives up the lock then: whoever looks next takes over.
+  void leave() noexcept { path_.clear(); }
 
  private:
   JournalEntry(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
@@ -32,13 +41,14 @@ class JournalEntry {
   std::string path_;
 };
 
-/// An entry whose owner is dead, locked by the caller now. `forget` removes it.
+/// An entry whose owner is dead or has left it, locked by the caller now.
 struct AbandonedSession {
   JournaledSession session;
   std::string path;
+  Duration age;  ///< since it was last written
   UniqueFd lock;
 };
-/// Those of `directory`. Entries that cannot be read are removed, with a line in the log.
+/// Those of `directory`. Entries that cannot be read are removed, with a line in the log; so are unfinished files of processes that died.
 [[nodiscard]] Result<std::vector<AbandonedSession>> abandoned_sessions(const std::string& directory);
 
 }  // namespace ckpt

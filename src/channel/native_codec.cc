@@ -1,9 +1,11 @@
 #include "channel/native_codec.h"
 
 #include <algorithm>
+#include <limits>
 #include <msgpack.hpp>
 
 #include "base/bytes.h"
+#include "channel/peer_text.h"
 
 namespace ckpt {
 namespace {
@@ -42,6 +44,11 @@ class ArrayReader {
     if (value.type != msgpack::type::POSITIVE_INTEGER) ok_ = false;
     return ok_ ? value.via.u64 : 0;
   }
+  std::uint32_t small_number() {
+    const std::uint64_t value = number();
+    if (value > std::numeric_limits<std::uint32_t>::max()) ok_ = false;
+    return ok_ ? static_cast<std::uint32_t>(value) : 0;
+  }
   std::string_view text() {
     const msgpack::object& value = element();
     if (value.type != msgpack::type::STR) ok_ = false;
@@ -63,6 +70,7 @@ Result<NativeTensor> read_tensor(const msgpack::object& object) {
   ArrayReader shape(in.element());
   for (std::size_t i = 0; shape.ok() && i < shape.size(); ++i) tensor.parameter.shape.push_back(shape.number());
   if (!in.finished() || !shape.finished()) return bad("a tensor is not [name, dtype, offset, shape]");
+  if (!is_utf8(tensor.parameter.name)) return bad(fmt::format("the tensor name \"{}\" is no UTF-8", peer_text(tensor.parameter.name, 200)));
   if (dtype >= kNumDTypes) return bad(fmt::format("tensor {} has the unknown dtype {}", tensor.parameter.name, dtype));
   tensor.parameter.dtype = static_cast<DType>(dtype);
   const auto bytes = tensor_bytes(tensor.parameter.dtype, tensor.parameter.shape);
@@ -74,7 +82,7 @@ Result<NativeTensor> read_tensor(const msgpack::object& object) {
 Result<UnitCheck> read_check(const msgpack::object& object) {
   ArrayReader in(object);
   UnitCheck check;
-  check.rank = static_cast<std::uint32_t>(in.number());
+  check.rank = in.small_number();
   check.xxh3 = in.number();
   ArrayReader ranges(in.element());
   if (ranges.size() % 2 != 0) return bad("a digest's ranges are not pairs");
@@ -82,13 +90,13 @@ Result<UnitCheck> read_check(const msgpack::object& object) {
     const std::uint64_t offset = ranges.number();
     check.ranges.push_back({offset, ranges.number()});
   }
-  if (!in.finished() || !ranges.finished()) return bad("a digest is not [rank, xxh3, ranges]");
+  if (!in.finished() || !ranges.finished()) return bad("a digest is not [rank below 2^32, xxh3, ranges]");
   return check;
 }
 
 Result<NativeMessage> read_bucket(ArrayReader& in) {
   NativeBucket bucket;
-  bucket.index = static_cast<std::uint32_t>(in.number());
+  bucket.index = in.small_number();
   ArrayReader tensors(in.element());
   if (tensors.size() > kMaxNativeTensors) return bad("too many tensors in a bucket");
   for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -100,7 +108,7 @@ Result<NativeMessage> read_bucket(ArrayReader& in) {
     CKPT_ASSIGN_OR_RETURN(UnitCheck check, read_check(checks.element()));
     bucket.checks.push_back(std::move(check));
   }
-  if (!in.finished() || !tensors.ok() || !checks.ok()) return bad("a bucket is not [index, tensors, checks]");
+  if (!in.finished() || !tensors.ok() || !checks.ok()) return bad("a bucket is not [index below 2^32, tensors, checks]");
   return NativeMessage(std::move(bucket));
 }
 
@@ -124,7 +132,7 @@ Result<NativeMessage> read_message(const msgpack::object& object) {
   } else if (kind == "abort") {
     message = NativeAbort{std::string(in.text())};
   } else {
-    return bad(fmt::format("the kind \"{}\" is unknown", kind));
+    return bad(fmt::format("the kind \"{}\" is unknown", peer_text(kind, 40)));
   }
   if (!in.finished()) return bad(fmt::format("a message of kind {} has the wrong fields", kind));
   return message;
@@ -183,7 +191,9 @@ Result<NativeMessage> decode_native(std::string_view bytes) {
   try {
     // The limits bound what a header may announce before its bytes are there; nesting deeper than a bucket's is refused.
     const msgpack::unpack_limit limit(std::min<std::size_t>(bytes.size(), 8'000'000), 0, 64 * 1024 * 1024, 0, 0, 8);
-    const msgpack::object_handle handle = msgpack::unpack(bytes.data(), bytes.size(), nullptr, nullptr, limit);
+    std::size_t end = 0;
+    const msgpack::object_handle handle = msgpack::unpack(bytes.data(), bytes.size(), end, nullptr, nullptr, limit);
+    if (end != bytes.size()) return bad(fmt::format("{} bytes behind the message's end", bytes.size() - end));
     return read_message(handle.get());
   } catch (const std::exception& error) {
     return bad(fmt::format("no valid msgpack: {}", error.what()));

@@ -47,8 +47,8 @@ using NativeMessage = std::variant<NativeHandle, NativeBucket, NativeRelease, Na
 [[nodiscard]] std::string encode_native_finish();
 [[nodiscard]] std::string encode_native_abort(std::string_view reason);
 
-/// Strict: types, counts and the sizes that follow from dtype and shape are checked; whether offsets lie in the buffer is for check_native_bucket.
-/// data_corruption says what does not fit.
+/// Strict: types, counts, names (UTF-8), the sizes that follow from dtype and shape, and that nothing follows are checked; whether offsets lie in the
+/// buffer is for check_native_bucket. data_corruption says what does not fit.
 [[nodiscard]] Result<NativeMessage> decode_native(std::string_view bytes);
 
 /// ok if every tensor and range lies in a buffer of `buffer_bytes`, at a multiple of 256; data_corruption names the tensor otherwise.

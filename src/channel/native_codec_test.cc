@@ -1,5 +1,8 @@
 #include "channel/native_codec.h"
 
+#include <functional>
+#include <msgpack.hpp>
+
 #include "base/bytes.h"
 #include "support/matchers.h"
 
@@ -63,6 +66,32 @@ TEST(NativeCodec, PlacesOutsideTheBufferAreRefused) {
               Is(StatusCode::data_corruption, HasSubstr("tensor w of 512 bytes")));
   NativeBucket odd{0, {{kScalar, 4}}, {}};
   EXPECT_THAT(check_native_bucket(odd, 1024), Is(StatusCode::data_corruption, HasSubstr("no multiple of 256")));
+}
+
+std::string packed(const std::function<void(msgpack::packer<msgpack::sbuffer>&)>& fields) {
+  msgpack::sbuffer buffer;
+  msgpack::packer<msgpack::sbuffer> packer(buffer);
+  fields(packer.pack_array(5).pack(kNativeVersion).pack("bucket"));
+  return {buffer.data(), buffer.size()};
+}
+
+TEST(NativeCodec, BytesBehindTheMessageAreRefused) {
+  EXPECT_THAT(decode_native(bucket() + '\0'), Is(StatusCode::data_corruption, HasSubstr("1 bytes behind")));
+  EXPECT_THAT(decode_native(encode_native_release() + encode_native_release()), Is(StatusCode::data_corruption, HasSubstr("behind")));
+}
+
+TEST(NativeCodec, NumbersThatDoNotFitAreRefused) {
+  const std::uint64_t large = std::uint64_t{1} << 32;
+  const auto index = [&](auto& packer) { packer.pack(large).pack_array(0).pack_array(0); };
+  EXPECT_THAT(decode_native(packed(index)), Is(StatusCode::data_corruption, HasSubstr("index below 2^32")));
+  const auto rank = [&](auto& packer) { packer.pack(0).pack_array(0).pack_array(1).pack_array(3).pack(large + 3).pack(7).pack_array(0); };
+  EXPECT_THAT(decode_native(packed(rank)), Is(StatusCode::data_corruption, HasSubstr("rank below 2^32")));
+}
+
+TEST(NativeCodec, NamesMustBeUtf8) {
+  const Parameter odd{"layer.\xff\x1b", DType::F32, {}, 4};
+  const PlacedTensor placed[] = {{&odd, 0}};
+  EXPECT_THAT(decode_native(encode_native_bucket(0, placed, {})), Is(StatusCode::data_corruption, HasSubstr("\"layer.\\xff\\x1b\" is no UTF-8")));
 }
 
 TEST(NativeCodec, OtherVersionsAndKindsAreRefused) {

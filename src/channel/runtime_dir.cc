@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <filesystem>
 
 #include "base/options.h"
 #include "channel/bucket_session.h"
@@ -27,6 +28,15 @@ Status make_private_dir(const std::string& path) {
   return Status::success();
 }
 
+Result<std::string> absolute_path(const std::string& path) {
+  std::error_code error;
+  std::string absolute = std::filesystem::absolute(path, error).lexically_normal().string();
+  if (path.empty() || error)
+    return Status(StatusCode::invalid_argument, Scope::operation, "directory \"{}\" has no absolute path: {}", path, error.message());
+  while (absolute.size() > 1 && absolute.ends_with('/')) absolute.pop_back();
+  return absolute;
+}
+
 Result<std::string> unguessable_name() {
   std::array<unsigned char, 16> random{};
   if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) return errno_status(errno, "get random bytes");
@@ -37,7 +47,7 @@ Result<std::string> unguessable_name() {
 
 Result<std::string> default_runtime_dir() {
   const auto base = environment("XDG_RUNTIME_DIR");
-  const std::string path = base ? *base + "/ckpt-engine" : fmt::format("/tmp/ckpt-engine-{}", ::geteuid());
+  CKPT_ASSIGN_OR_RETURN(const std::string path, absolute_path(base ? *base + "/ckpt-engine" : fmt::format("/tmp/ckpt-engine-{}", ::geteuid())));
   CKPT_RETURN_IF_ERROR(make_private_dir(path));
   return path;
 }

@@ -1,5 +1,6 @@
 #include "channel/zmq_socket.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -8,6 +9,7 @@
 #include <cstring>
 
 #include "base/fault_point.h"
+#include "os/file.h"
 
 namespace ckpt {
 namespace {
@@ -17,6 +19,20 @@ Status zmq_error(std::string_view what) { return {StatusCode::internal, Scope::p
 constexpr int kAnswerLingerMs = 1000;
 
 int as_ms(Duration duration) { return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()); }
+
+/// The process at the other end of `socket`; 0 when that cannot be told (another pid namespace, no Unix socket).
+int peer_pid(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
+}
+
+/// Everybody can see an abstract name (/proc/net/unix) and connect to it; a path lies in a private directory.
+bool keep_other_users_out(void* socket, const std::string& address) {
+  if (!address.starts_with("ipc://@")) return true;
+  const uid_t own = ::geteuid();
+  return zmq_setsockopt(socket, ZMQ_IPC_FILTER_UID, &own, sizeof own) == 0;
+}
 
 }  // namespace
 
@@ -49,10 +65,10 @@ Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(Role role, const std::string&
   const auto set = [&](int option, int value) { return zmq_setsockopt(handles->socket, option, &value, sizeof value) == 0; };
   // The worker's last answer must be out before its socket closes; the sender reads every answer, so nothing of its own can be under way.
   if (!set(ZMQ_LINGER, role == Role::request_and_bind ? 0 : kAnswerLingerMs) || !set(ZMQ_HEARTBEAT_IVL, as_ms(options.heartbeat_interval)) ||
-      !set(ZMQ_HEARTBEAT_TIMEOUT, as_ms(options.heartbeat_timeout)) || !set(ZMQ_RECONNECT_IVL, 20))
+      !set(ZMQ_HEARTBEAT_TIMEOUT, as_ms(options.heartbeat_timeout)) || !set(ZMQ_RECONNECT_IVL, 20) || !keep_other_users_out(handles->socket, address))
     return zmq_error("set up a ZeroMQ socket");
   const std::string events = fmt::format("inproc://monitor-{}", counter++);
-  if (zmq_socket_monitor(handles->socket, events.c_str(), ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) != 0)
+  if (zmq_socket_monitor(handles->socket, events.c_str(), ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) != 0)
     return zmq_error("monitor a ZeroMQ socket");
   handles->monitor = zmq_socket(handles->context, ZMQ_PAIR);
   const int none = 0;
@@ -75,7 +91,11 @@ void ZmqSocket::drain_monitor() {
       return;
     }
     std::uint16_t event = 0;
-    if (zmq_msg_size(&frame) >= sizeof event) std::memcpy(&event, zmq_msg_data(&frame), sizeof event);
+    std::int32_t value = -1;
+    if (zmq_msg_size(&frame) >= sizeof event + sizeof value) {
+      std::memcpy(&event, zmq_msg_data(&frame), sizeof event);
+      std::memcpy(&value, static_cast<const char*>(zmq_msg_data(&frame)) + sizeof event, sizeof value);
+    }
     const bool more = zmq_msg_more(&frame) != 0;
     zmq_msg_close(&frame);
     if (more) {  // the address; of no interest
@@ -83,6 +103,7 @@ void ZmqSocket::drain_monitor() {
       zmq_msg_recv(&frame, handles_->monitor, 0);
       zmq_msg_close(&frame);
     }
+    if (event == ZMQ_EVENT_ACCEPTED) peer_pid_ = peer_pid(value);
     if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
       ++peers_;
       had_peer_ = true;
@@ -94,6 +115,16 @@ void ZmqSocket::drain_monitor() {
 bool ZmqSocket::has_peer() {
   drain_monitor();
   return peers_ > 0;
+}
+
+bool ZmqSocket::peer_is_stopped() {
+  drain_monitor();
+  if (peer_pid_ == 0) return false;
+  const Result<Bytes> stat = read_small_file(fmt::format("/proc/{}/stat", peer_pid_));
+  if (!stat.ok()) return false;
+  const std::string_view text = as_text(*stat);  // "pid (name) state …": a name may hold brackets
+  const std::size_t end = text.rfind(") ");
+  return end != std::string_view::npos && end + 2 < text.size() && (text[end + 2] == 'T' || text[end + 2] == 't');
 }
 
 /// One poll over socket, monitor and abort; returns when any of them has something, or with the reason to stop.

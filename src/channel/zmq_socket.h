@@ -17,8 +17,8 @@ struct ZmqSocketOptions {
   Duration heartbeat_timeout = std::chrono::seconds(10);
 };
 
-/// REQ that binds (sender) or REP that connects (worker; lingers 1 s for its last answer). Threads: one at a time.
-/// Peers are counted by the monitor: a peer that was there and is gone ends every wait with unavailable.
+/// REQ that binds (sender; at an abstract name only processes of this user may connect) or REP that connects (worker; lingers 1 s for its last
+/// answer). Threads: one at a time. Peers are counted by the monitor: a peer that was there and is gone ends every wait with unavailable.
 class ZmqSocket {
  public:
   enum class Role : std::uint8_t { request_and_bind, reply_and_connect };
@@ -44,6 +44,8 @@ class ZmqSocket {
   [[nodiscard]] bool peer_leaves_within(Duration timeout);
   /// Whether a peer is connected, by what the monitor has said so far.
   [[nodiscard]] bool has_peer();
+  /// Whether the process of the last peer is stopped (SIGSTOP, a debugger): its heartbeat may have been missed, and still it comes back. Sender only.
+  [[nodiscard]] bool peer_is_stopped();
 
  private:
   struct Handles;
@@ -52,6 +54,7 @@ class ZmqSocket {
   [[nodiscard]] Status wait(short events, Deadline deadline, const AbortSignal& abort, std::string_view what, const Watched* watched = nullptr);
   std::unique_ptr<Handles> handles_;
   int peers_ = 0;
+  int peer_pid_ = 0;
   bool had_peer_ = false;
 };
 

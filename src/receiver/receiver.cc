@@ -28,7 +28,8 @@ class ReceiveSession {
       const Status outcome = message.ok() ? std::visit([this](auto& one) { return handle(one); }, *message) : message.status();
       if (!outcome.ok() && failure_.ok()) failure_ = outcome;
       CKPT_FAULT_POINT("receiver.before_answer");
-      CKPT_RETURN_IF_ERROR(socket_.send(outcome.ok() ? std::string() : outcome.to_string(), deadline_, abort_, "the answer to the sender"));
+      const Status sent = socket_.send(outcome.ok() ? std::string() : outcome.to_string(), deadline_, abort_, "the answer to the sender");
+      if (!finished_) CKPT_RETURN_IF_ERROR(sent);  // after the go-ahead the other workers commit too, whether our answer arrives or not
     }
     return Status::success();
   }

@@ -41,9 +41,9 @@ struct ReceiveOptions {
   Duration connect_timeout = std::chrono::seconds(30);  ///< a sender that died before we came must not hold the engine until the deadline
 };
 
-/// Runs one session to its end. ok: the sink answered prepared, and the sender gave the go-ahead to commit. cancelled: the sender aborted (its reason
-/// is kept). unavailable (peer): the sender went away. Every message is checked before it is used: offsets, sizes, names; data_corruption names
-/// tensor and reason.
+/// Runs one session to its end. ok: the sink answered prepared, and the sender gave the go-ahead to commit (and may have died since). cancelled: the
+/// sender aborted (its reason is kept). unavailable (peer): the sender went away. Every message is checked before it is used: offsets, sizes, names;
+/// data_corruption names tensor and reason.
 [[nodiscard]] Status receive_update(const ReceiveOptions& options, UpdateSink& sink, Deadline deadline, const AbortSignal& abort);
 
 }  // namespace ckpt

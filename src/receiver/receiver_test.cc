@@ -2,13 +2,18 @@
 #define XXH_INLINE_ALL
 #include "receiver/receiver.h"
 
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <xxhash.h>
 
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <thread>
 
 #include "base/bytes.h"
+#include "base/fault_point.h"
 #include "channel/bucket_session.h"
 #include "device/host/host_device.h"
 #include "support/matchers.h"
@@ -167,6 +172,28 @@ TEST_F(SessionTest, TheSignalOfTheUpdateEndsTheWaitForAWorker) {
   std::thread later([this] { abort_.trigger({StatusCode::failed_precondition, Scope::peer, "the engine answered 401"}); });
   EXPECT_THAT(session_->connect(buffer_->exported(), soon()), Is(StatusCode::failed_precondition, HasSubstr("401")));
   later.join();
+}
+
+TEST_F(SessionTest, TheGoAheadCountsWhenTheSenderDiesBeforeTheAnswer) {
+  session_.reset();  // the sender is a process of its own here
+  int fds[2] = {-1, -1};
+  ASSERT_EQ(::pipe2(fds, O_CLOEXEC), 0);
+  const pid_t sender = ::fork();
+  if (sender == 0) {
+    const auto session = open_session(options_, abort_).value();
+    static_cast<void>(!::write(fds[1], session->address().data(), session->address().size()));
+    if (session->connect(buffer_->exported(), soon()).ok() && session->release(soon()).ok())
+      static_cast<void>(session->finish(Deadline::after(std::chrono::milliseconds(300))));
+    ::kill(::getpid(), SIGKILL);
+  }
+  char address[256] = {};
+  ASSERT_GT(::read(fds[0], address, sizeof address - 1), 0);
+  ASSERT_OK(set_fault_rules("receiver.before_finish:1:sleep=1"));  // it answers when the sender is dead
+  EXPECT_OK(receive_update({address}, sink_, soon(), worker_abort_));
+  ASSERT_OK(set_fault_rules(""));
+  ASSERT_EQ(::waitpid(sender, nullptr, 0), sender);
+  ::close(fds[0]);
+  ::close(fds[1]);
 }
 
 TEST_F(SessionTest, AWorkerThatLeavesIsSeenAtOnce) {

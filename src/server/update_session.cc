@@ -163,6 +163,7 @@ Status UpdateSession::open() {
 }
 
 Status UpdateSession::start_call() {
+  if (session_) session_->engine_asked();
   if (!leads()) return Status::success();
   CKPT_FAULT_POINT("connect.before_post");
   UpdateRequest request;

@@ -41,6 +41,7 @@ class NativeSender {
     for (int i = 0; i < tp_; ++i) {
       CKPT_RETURN_IF_ERROR(open(ranks[static_cast<std::size_t>(i)], i, parameters, abort));
       request.addresses[ranks[static_cast<std::size_t>(i)].device->key()] = ranks[static_cast<std::size_t>(i)].session->address();
+      ranks[static_cast<std::size_t>(i)].session->engine_asked();
     }
     // A failed call ends the sessions, and a failed session the others, as in the product.
     const auto end_sessions = [&](const Status& reason) {
