@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "base/bytes.h"
+#include "base/fault_point.h"
 #include "rendezvous/store_server.h"
 #include "support/matchers.h"
 #include "transfer/collective.h"
@@ -18,8 +19,16 @@ using testing::Is;
 struct Backend {
   const char* name;
   const char* tls;
+  bool in_place;  ///< ranks of one host read each other's memory; else all bytes are UCX's
 };
-const Backend kBackends[] = {{"ucx_default", ""}, {"ucx_tcp", "tcp"}, {"ucx_shared_memory", "posix,cma,self"}};
+const Backend kBackends[] = {
+    {"ucx_default", "", true}, {"ucx_tcp", "tcp", false}, {"ucx_shared_memory", "posix,cma,self", true}, {"ucx_two_copies", "posix,self", false}};
+
+#if defined(__SANITIZE_THREAD__)
+constexpr std::uint64_t kCheckStep = 61;  // looking at every byte would take minutes
+#else
+constexpr std::uint64_t kCheckStep = 1;
+#endif
 
 Deadline soon() { return Deadline::after(std::chrono::seconds(30)); }
 std::byte pattern(std::uint32_t rank, std::uint64_t offset, std::uint64_t round) {
@@ -60,9 +69,9 @@ class CollectiveConformance : public ::testing::TestWithParam<Backend> {
   }
   static Status check(const Bytes& buffer, const std::vector<std::uint64_t>& units, std::uint64_t round) {
     std::uint64_t at = 0;
-    for (std::uint32_t rank = 0; rank < units.size(); ++rank)
-      for (std::uint64_t i = 0; i < units[rank]; ++i, ++at)
-        if (buffer[at] != pattern(rank, i, round))
+    for (std::uint32_t rank = 0; rank < units.size(); at += units[rank++])
+      for (std::uint64_t i = 0; i < units[rank]; i += kCheckStep)
+        if (buffer[at + i] != pattern(rank, i, round))
           return {StatusCode::data_corruption, Scope::operation, "round {}: byte {} of rank {}'s unit is wrong", round, i, rank};
     return Status::success();
   }
@@ -190,15 +199,51 @@ TEST_P(CollectiveConformance, AWaitEndsAtItsDeadlineAndTheNextCollectiveWorks) {
     EXPECT_OK(status);
 }
 
-TEST_P(CollectiveConformance, WrongCallsAreRefused) {
-  for (const Status& status : as_ranks(2, [](Group&, Collective& collective) -> Status {
+#if defined(CKPT_FAULT_POINTS)
+TEST_P(CollectiveConformance, WhereOneDirectionIsRefusedItsBytesTakeTheOtherWay) {
+  ASSERT_OK(set_fault_rules("sys.process_vm_readv:1:error"));  // one of the first looks at a peer's memory
+  const std::vector<std::uint64_t> units(3, 1 * MiB);
+  for (const Status& status : as_ranks(3, [&](Group& group, Collective& collective) -> Status {
+         const AbortSignal never;
+         Bytes buffer(total(units));
+         fill(buffer, units, group.rank(), 2);
+         CKPT_ASSIGN_OR_RETURN(const auto work, collective.all_gather(buffer.data(), units, nullptr));
+         CKPT_RETURN_IF_ERROR(work->wait(soon(), never));
+         return check(buffer, units, 2);
+       }))
+    EXPECT_OK(status);
+  ASSERT_OK(set_fault_rules(""));
+}
+
+TEST_P(CollectiveConformance, ACopyThatFailsEndsTheOperationOnBothSides) {
+  ASSERT_OK(set_fault_rules("sys.process_vm_readv:5:error"));  // two looks at peers' memory, then copies
+  const std::vector<std::uint64_t> units{4 * MiB, 0};          // rank 1 reads, rank 0 is read
+  const auto outcomes = as_ranks(2, [&](Group&, Collective& collective) -> Status {
+    const AbortSignal never;
+    Bytes buffer(total(units));
+    CKPT_ASSIGN_OR_RETURN(const auto work, collective.all_gather(buffer.data(), units, nullptr));
+    return work->wait(soon(), never);
+  });
+  ASSERT_OK(set_fault_rules(""));
+  if (!GetParam().in_place) {
+    for (const Status& status : outcomes) EXPECT_OK(status);
+    return;
+  }
+  EXPECT_THAT(outcomes[0], Is(StatusCode::unavailable, HasSubstr("rank 1 could not read this rank's memory")));
+  EXPECT_THAT(outcomes[1], Is(StatusCode::internal, HasSubstr("injected fault")));
+}
+#endif
+
+TEST_P(CollectiveConformance, WrongCallsAreRefusedAndTheLaneIsTold) {
+  for (const Status& status : as_ranks(2, [this](Group&, Collective& collective) -> Status {
          const std::vector<std::uint64_t> units{256};
          Bytes buffer(256);
          if (collective.all_gather(buffer.data(), units, nullptr).status().code() != StatusCode::invalid_argument)
            return {StatusCode::internal, Scope::operation, "one unit for two ranks was taken"};
          if (collective.broadcast(buffer, 2, nullptr).status().code() != StatusCode::invalid_argument)
            return {StatusCode::internal, Scope::operation, "a root that is not there was taken"};
-         if (collective.lane().empty()) return {StatusCode::internal, Scope::operation, "no lane"};
+         if ((collective.lane().find("cma") != std::string::npos) != GetParam().in_place)
+           return {StatusCode::internal, Scope::operation, "lane {}", collective.lane()};
          return Status::success();
        }))
     EXPECT_OK(status);

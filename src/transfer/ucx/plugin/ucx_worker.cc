@@ -60,6 +60,12 @@ int CkptUcx::connect(uint32_t peer, const void* address, char* error) {
 }
 
 int CkptUcx::register_memory(void* memory, size_t bytes, char* error) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    const auto found = registered.find(static_cast<char*>(memory));
+    if (found != registered.end() && found->second.bytes == bytes) return 0;
+  }
+  unregister_memory(memory);  // another buffer was there before
   ucp_mem_map_params_t params{};
   params.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH;
   params.address = memory;

@@ -1,0 +1,83 @@
+/// Moves one buffer from a rank to another: what the collectives' patterns are made of.
+///
+///   small, or another host    a tagged UCX message
+///   large, same host          owner ──offer {address, bytes}──▶ receiver copies out of the owner's memory ──answer──▶ owner
+///
+/// UCX 1.13 leaves CMA out as soon as errors of peers are to be reported, and its shared-memory FIFO crawls with more ranks than cores: hence the
+/// second way (docs/decisions/0031).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "rendezvous/group.h"
+#include "transfer/ucx/copy_threads.h"
+#include "transfer/ucx/peer_memory.h"
+#include "transfer/ucx/plugin/ucx_abi.h"
+#include "transfer/ucx/ucx_collective.h"
+
+namespace ckpt {
+
+inline constexpr std::uint32_t kMaxRanks = 4096;
+
+/// Both sides name the same tag, at most 62 bits, never used twice; its lowest 12 bits are the sender's rank. `ended` is called exactly once, from a
+/// thread of the carrier; it must not block.
+struct Transfer {
+  bool is_receive;
+  std::uint32_t peer;
+  std::uint64_t tag;
+  std::byte* buffer;
+  std::uint64_t bytes;
+  std::function<void(const Status&)> ended;
+};
+
+/// Threads: any may start and abort; the rest one at a time.
+class UcxCarrier {
+ public:
+  explicit UcxCarrier(const CkptUcxApi& api) : api_(api) {}
+  ~UcxCarrier();  ///< ends what runs
+  UcxCarrier(const UcxCarrier&) = delete;
+  UcxCarrier& operator=(const UcxCarrier&) = delete;
+
+  /// Collective: addresses and tickets travel through the group.
+  [[nodiscard]] Status connect(Group& group, const UcxOptions& options, Deadline deadline);
+  void start(std::vector<Transfer> transfers);
+  [[nodiscard]] Status register_buffer(std::span<std::byte> buffer);
+  void unregister_buffer(std::span<std::byte> buffer) noexcept { api_.unregister_memory(ucx_, buffer.data()); }
+  void abort(const Status& reason) noexcept;
+  [[nodiscard]] Status aborted() const { return aborted_.check(); }
+  [[nodiscard]] const std::string& lane() const { return lane_; }
+
+ private:
+  struct Running;
+  struct Message;
+  struct Offer {
+    std::uint64_t address;
+    std::uint64_t bytes;
+  };
+
+  [[nodiscard]] Status exchange_tickets(Group& group, bool one_copy, Deadline deadline);
+  [[nodiscard]] Bytes open_peers(const std::vector<Bytes>& tickets, bool one_copy);
+  [[nodiscard]] bool copies_once(const Transfer& transfer) const;
+  void add_messages(std::vector<CkptUcxOp>& ops, Transfer transfer);
+  void copy(const std::shared_ptr<Running>& running);
+  void message_ended(const Message& message, const Status& status);
+  [[nodiscard]] Status status_of(int outcome, std::uint32_t peer, const char* text) const;
+  static void on_done(void* user, int outcome, std::uint32_t peer, const char* text);
+
+  const CkptUcxApi& api_;
+  CkptUcx* ucx_ = nullptr;
+  std::uint32_t rank_ = 0;
+  std::string lane_;
+  AbortSignal aborted_;
+  MemoryFence fence_;
+  std::vector<std::optional<PeerMemory>> readable_;  // by rank: whose memory this rank reads
+  std::vector<bool> read_by_;                        // by rank: who reads this rank's
+  std::optional<CopyThreads> copiers_;
+};
+
+}  // namespace ckpt
