@@ -1,0 +1,2 @@
+class TypedStorage:
+    """Named by handles; never made."""
