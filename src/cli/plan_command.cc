@@ -55,8 +55,8 @@ Result<std::vector<Manifest>> manifests_from_headers(const PlanOptions& options,
   const std::uint32_t num_ranks = std::max(options.num_ranks, 1u);
   auto layout = std::make_shared<CheckpointLayout>();
   layout->parameters = std::move(checkpoint.parameters);
-  CKPT_ASSIGN_OR_RETURN(layout->frames,
-                        make_striped_layout(layout->parameters, num_ranks, {settings.bytes("bucket_size"), settings.bytes("stripe_size")}));
+  const FrameOptions wanted{settings.bytes("bucket_size"), settings.bytes("stripe_size")};
+  CKPT_ASSIGN_OR_RETURN(layout->frames, make_striped_layout(layout->parameters, num_ranks, fit_frames(wanted, layout->parameters, num_ranks)));
   std::vector<Manifest> manifests(num_ranks);
   for (std::uint32_t rank = 0; rank < num_ranks; ++rank) {
     manifests[rank].checkpoint = options.checkpoint_path;

@@ -8,6 +8,9 @@
 namespace ckpt {
 namespace {
 
+constexpr std::uint64_t kWantedFrames = 16;
+constexpr std::uint64_t kLeastUnitBytes = 4 * MiB;
+
 /// Whole stripes of num_ranks × unit, then one stripe of the rest.
 void cut_into_stripes(Frame& frame, std::uint64_t unit, std::uint32_t num_ranks) {
   for (std::uint64_t offset = 0; offset < frame.bytes;) {
@@ -53,6 +56,13 @@ std::uint64_t FrameLayout::bytes_of(std::uint32_t rank) const {
   for (const Frame& frame : frames)
     for (const Stripe& stripe : frame.stripes) sum += stripe.unit_bytes[rank];
   return sum;
+}
+
+FrameOptions fit_frames(const FrameOptions& wanted, std::span<const Parameter> parameters, std::uint32_t num_ranks) {
+  std::uint64_t total = 0;
+  for (const Parameter& parameter : parameters) total = checked_add(total, parameter.bytes).value_or(UINT64_MAX);
+  const std::uint64_t least = kLeastUnitBytes * num_ranks;
+  return {std::min(wanted.bucket_bytes, std::max(total / kWantedFrames, least)), wanted.stripe_bytes};
 }
 
 Result<FrameLayout> make_striped_layout(std::span<const Parameter> parameters, std::uint32_t num_ranks, const FrameOptions& options) {

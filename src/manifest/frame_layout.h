@@ -66,6 +66,10 @@ struct FrameLayout {
   friend bool operator==(const FrameLayout&, const FrameLayout&) = default;
 };
 
+/// `wanted` with a smaller bucket where the checkpoint is small, so that it still makes about 16 frames: with one or two no stage overlaps another,
+/// and populating slots of their size takes longer than the transfer. Units stay at 4 MiB or more.
+[[nodiscard]] FrameOptions fit_frames(const FrameOptions& wanted, std::span<const Parameter> parameters, std::uint32_t num_ranks);
+
 /// Frames striped over `num_ranks` (≥ 1) from the parameters in file order.
 /// invalid_argument: more than 2^62 bytes in all, or so many stripes that describing them would take hundreds of megabytes.
 [[nodiscard]] Result<FrameLayout> make_striped_layout(std::span<const Parameter> parameters, std::uint32_t num_ranks, const FrameOptions& options);

@@ -106,6 +106,20 @@ TEST(StripedLayout, ADescriptionWithoutBoundsIsRefusedBeforeItIsMade) {
   EXPECT_THAT(make_striped_layout({}, ~0u, {256, 256}), Is(StatusCode::invalid_argument, ::testing::HasSubstr("4294967295 ranks")));
 }
 
+TEST(FitFrames, ASmallCheckpointMakesManyFramesAndALargeOneKeepsTheWantedSize) {
+  const auto fitted = [](std::uint64_t total_bytes, std::uint32_t num_ranks, std::uint64_t wanted) {
+    const std::vector<Parameter> parameters(10, {"t", DType::U8, {total_bytes / 10}, total_bytes / 10});
+    const FrameOptions options = fit_frames({wanted, 32 * MiB}, parameters, num_ranks);
+    EXPECT_EQ(options.stripe_bytes, 32 * MiB);
+    return options.bucket_bytes;
+  };
+  EXPECT_EQ(fitted(160 * GiB, 4, 256 * MiB), 256 * MiB);
+  EXPECT_EQ(fitted(1600 * MiB, 4, 256 * MiB), 100 * MiB);
+  EXPECT_EQ(fitted(160 * MiB, 4, 256 * MiB), 16 * MiB);  // units of 4 MiB
+  EXPECT_EQ(fitted(160 * MiB, 4, 256 * KiB), 256 * KiB);
+  EXPECT_EQ(fitted(0, 1, 256 * MiB), 4 * MiB);
+}
+
 TEST(StripedLayout, ALargerTensorSetsTheFrame) {
   const std::vector<Parameter> parameters{{"small", DType::U8, {10}, 10}, {"large", DType::U8, {1'000'000}, 1'000'000}};
   const auto layout = make_striped_layout(parameters, 4, {1024, 1 * MiB});

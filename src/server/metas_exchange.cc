@@ -36,7 +36,8 @@ Result<ShareLayout> gather_shares(Group& group, const Checkpoint& mine, const Fr
     }
   }
   CKPT_RETURN_IF_ERROR(check_names(layout->parameters, owner));
-  CKPT_ASSIGN_OR_RETURN(layout->frames, make_share_layout(layout->parameters, owner, group.size(), options));
+  CKPT_ASSIGN_OR_RETURN(layout->frames,
+                        make_share_layout(layout->parameters, owner, group.size(), fit_frames(options, layout->parameters, group.size())));
   shares.checkpoint.parameters = layout->parameters;
   shares.layout = std::move(layout);
   return shares;

@@ -87,7 +87,8 @@ Status ParameterServer::register_checkpoint(const std::string& name, const Check
   if (!registration.share) {
     auto layout = std::make_shared<CheckpointLayout>();
     layout->parameters = registration.checkpoint.parameters;
-    CKPT_ASSIGN_OR_RETURN(layout->frames, make_striped_layout(layout->parameters, group_->size(), frame_options(settings_)));
+    CKPT_ASSIGN_OR_RETURN(layout->frames, make_striped_layout(layout->parameters, group_->size(),
+                                                              fit_frames(frame_options(settings_), layout->parameters, group_->size())));
     registration.layout_digest = digest(*layout);
     registration.layout = std::move(layout);
     CKPT_RETURN_IF_ERROR(load(registration, deadline, abort));
