@@ -3,7 +3,6 @@ serve a whole version (the old one before the commit), and the next update succe
 
 import os
 import signal
-import time
 
 import pytest
 from engine_world import SLOW, children, finish, wait_for
@@ -92,10 +91,17 @@ def test_a_worker(world, stage, action):
     expect_whole(world, {"v1", "v2"} if stage == "commit" else {"v1"})
 
 
+def held_in_hand_over(world):
+    """An update to v2 in the middle of its hand-over, where rank 1 stays for some seconds."""
+    held = world.path / "held"
+    process = world.start_update(world.v2, "v2", "--engine", "ckpt", ranks=2, CKPT_FAULT=f"handover.after_ack:2:once={held};sleep=3", CKPT_FAULT_RANK="1")
+    wait_for(held.exists, "the hand-over")
+    return process
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_front_of_an_engine(loaded, number):
-    process = loaded.start_update(loaded.v2, "v2", "--engine", "ckpt", ranks=2, CKPT_FAULT="handover.after_ack:2:sleep=2", CKPT_FAULT_RANK="1")
-    time.sleep(1.0 * SLOW)
+    process = held_in_hand_over(loaded)
     front = loaded.engines[0].process
     front.send_signal(number)
     ended = finish(process, LIMIT_S * 2 * SLOW + 20)
@@ -112,9 +118,9 @@ def test_the_front_of_an_engine(loaded, number):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_parent_with_the_store(loaded, number):
-    process = loaded.start_update(loaded.v2, "v2", "--engine", "ckpt", ranks=2, CKPT_FAULT="handover.after_ack:2:sleep=3", CKPT_FAULT_RANK="1")
-    ranks = wait_for(lambda: len(found := children(process.pid)) == 2 and found, "the ranks")
-    time.sleep(0.8 * SLOW)
+    process = held_in_hand_over(loaded)
+    ranks = children(process.pid)
+    assert len(ranks) == 2
     process.send_signal(number)
     wait_for(lambda: not any(running(rank) for rank in ranks), "the ranks to end without their store")
     process.send_signal(signal.SIGCONT) if number == signal.SIGSTOP else None

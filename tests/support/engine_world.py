@@ -92,9 +92,16 @@ class World:
         return finish(process, limit_s * SLOW)
 
     def left_over(self) -> list[str]:
-        """Sockets, journal entries and shared memory that nobody should hold any more."""
+        """Sockets, journal entries and shared memory that nobody should hold any more. Other programs of the machine may have objects in /dev/shm for a
+        moment: those that stay count."""
         left = [str(path) for folder in ("ckpt-engine/sockets", "ckpt-engine/journal") for path in (self.runtime / folder).glob("*")]
-        return left + sorted(set(os.listdir("/dev/shm")) - self.shared_memory)
+        shared = set(os.listdir("/dev/shm")) - self.shared_memory
+        for _ in range(10):
+            if not shared:
+                break
+            time.sleep(0.2)
+            shared &= set(os.listdir("/dev/shm"))
+        return left + sorted(shared)
 
     def close(self) -> None:
         for engine in self.engines:

@@ -1,0 +1,160 @@
+"""What breaks around the processes: files that change while they are read, file systems without room, connections that are cut. Always: everyone ends in
+time with one clear error, nothing is left over, the engine serves the old version, and the next update succeeds."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from engine_world import SLOW, finish, wait_for
+from expected_shards import expected, reported
+
+
+@pytest.fixture
+def loaded(world):
+    """One engine of two workers that serves v1."""
+    world.v1 = world.checkpoint("v1", "tiny-qwen3", 1)
+    world.v2 = world.checkpoint("v2", "tiny-qwen3", 2)
+    world.engine(world.v1, 2)
+    assert world.update(world.v1, "v1", "--engine", "ckpt", ranks=2).returncode == 0
+    return world
+
+
+def expect_unharmed(world, ended):
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("ckpt-engine: ")]
+    assert ended.returncode > 0 and len(errors) == 1, ended.stderr
+    engine = world.engines[0]
+    weights = wait_for(lambda: (found := engine.weights())["state"] == "serving" and found, "the engine to serve")
+    assert weights["version"] == "v1" and reported(weights) == expected(world.v1, 2)
+    assert world.left_over() == []
+    again = world.update(world.v2, "v2", "--engine", "ckpt", ranks=2)
+    assert again.returncode == 0, again.stderr
+    assert reported(engine.weights()) == expected(world.v2, 2)
+    return errors[0]
+
+
+def spoiled_while_read(world, spoil):
+    """An update of a copy of v2 whose last file `spoil` changes after the headers were read, before its bytes are."""
+    bad = world.path / "bad"
+    shutil.copytree(world.v2, bad)
+    held = world.path / "held"
+    process = world.start_update(bad, "bad", "--engine", "ckpt", ranks=2, CKPT_FAULT=f"load.before_read:1:once={held};sleep=2", CKPT_FAULT_RANK="1")
+    wait_for(held.exists, "rank 1 to hold before it reads")
+    spoil(sorted(bad.glob("*.safetensors"))[-1])
+    return finish(process, 30 * SLOW)
+
+
+def test_a_file_is_cut_while_it_is_read(loaded):
+    error = expect_unharmed(loaded, spoiled_while_read(loaded, lambda file: os.truncate(file, 4096)))
+    assert "load" in error and ".safetensors" in error, error
+
+
+def test_a_file_is_rewritten_while_it_is_read(loaded):
+    error = expect_unharmed(loaded, spoiled_while_read(loaded, lambda file: file.write_bytes(file.read_bytes()[::-1])))
+    assert "load" in error and "was changed" in error, error
+
+
+def test_a_file_cannot_be_read(loaded):
+    """A read of a directory's descriptor, of a bad block, of a lost mount: all are the failure of one read."""
+    ended = loaded.update(loaded.v2, "v2", "--engine", "ckpt", ranks=2, CKPT_FAULT="sys.read:2:error", CKPT_FAULT_RANK="1")
+    error = expect_unharmed(loaded, ended)
+    assert "load" in error and "rank 1" in error, error
+
+
+def in_small_tmpfs(world, folder, size, ranks=2):
+    """An update that finds a tmpfs of `size` at `folder`, in a mount namespace of its own."""
+    command = world.command(world.v2, "v2", ranks, 2, "--engine", "ckpt")
+    as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    script = f'mount -t tmpfs -o size={size} none "$0" && exec "$@"'
+    process = subprocess.Popen(
+        ["unshare", "--mount", *as_root, "sh", "-c", script, folder, *command],
+        env=world.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )
+    return finish(process, 30 * SLOW)
+
+
+def test_no_room_for_the_journal(loaded):
+    """The runtime directory is on a full disk. The engine's own sockets lie elsewhere: it is asked over TCP."""
+    folder = loaded.runtime / "full"
+    folder.mkdir(mode=0o700)
+    loaded.environment["XDG_RUNTIME_DIR"] = str(folder)
+    ended = in_small_tmpfs(loaded, str(folder), "4k,nr_inodes=4")
+    loaded.environment["XDG_RUNTIME_DIR"] = str(loaded.runtime)
+    error = expect_unharmed(loaded, ended)
+    assert "No space left" in error, error
+
+
+def test_a_small_dev_shm_is_an_error_or_enough(loaded):
+    """Never a death by SIGBUS: what carries the bytes between ranks finds another way, or says what is missing."""
+    ended = in_small_tmpfs(loaded, "/dev/shm", "64k")
+    assert ended.returncode >= 0
+    if ended.returncode == 0:
+        assert reported(loaded.engines[0].weights()) == expected(loaded.v2, 2)
+        assert loaded.left_over() == []
+        return
+    error = expect_unharmed(loaded, ended)
+    assert "shm" in error, error
+
+
+class Cable:
+    """A connection that can be cut: forwards TCP from a port of its own to `target` until then."""
+
+    def __init__(self, target):
+        self.target, self.pairs = target, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                far = wait_for(lambda: self.dial(), "the far end", 10)
+                self.pairs.append((near, far))
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
+
+    def dial(self):
+        with contextlib.suppress(OSError):
+            return socket.create_connection(("127.0.0.1", self.target))
+
+    @staticmethod
+    def pump(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+
+    def cut(self):
+        self.listener.close()
+        for pair in self.pairs:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
+
+
+def test_the_connection_of_a_rank_to_the_store_is_cut(loaded):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        store_port = probe.getsockname()[1]
+    cable = Cable(store_port)
+    held = loaded.path / "held"
+    command = loaded.command(loaded.v2, "v2", 2, 2, "--engine", "ckpt")
+    command = [part for i, part in enumerate(command) if part != "--nproc-per-node" and command[i - 1] != "--nproc-per-node"]
+    ranks = []
+    for rank, port in ((0, store_port), (1, cable.port)):
+        place = {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port - 1)}
+        fault = {"CKPT_FAULT": f"handover.after_ack:2:once={held};sleep=2", "CKPT_FAULT_RANK": "0"}
+        ranks.append(subprocess.Popen(command, env=loaded.environment | place | fault, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True))
+    wait_for(held.exists, "the hand-over")
+    begin = time.monotonic()
+    cable.cut()
+    ended = [finish(rank, 20 * SLOW) for rank in ranks]
+    assert time.monotonic() - begin < 15 * SLOW
+    assert all(one.returncode > 0 for one in ended), [one.stderr for one in ended]
+    assert "rank 1" in ended[0].stderr and "store" in ended[0].stderr, ended[0].stderr
+    assert "store" in ended[1].stderr, ended[1].stderr
+    expect_unharmed(loaded, ended[0])
