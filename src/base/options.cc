@@ -19,8 +19,9 @@ constexpr Option kOptions[] = {
     {"ack_timeout", "CKPT_ACK_TIMEOUT", "300s", Unit::duration, 100 * kMillisecond, 3600 * kSecond,
      "Longest wait for a worker's answer to one bucket."},
     {"api_key", "CKPT_API_KEY", "", Unit::text, 0, 0, "Bearer token sent to the engines' HTTP routes; never logged."},
-    {"bucket_size", "CKPT_BUCKET_SIZE", "256MiB", Unit::bytes, 256, 64 * GiB,
-     "Wanted size of a frame; a small checkpoint gets smaller ones, the largest tensor may need more."},
+    {"bucket_size", "CKPT_BUCKET_SIZE", "auto", Unit::bytes, 256, 64 * GiB,
+     "Wanted size of a frame (auto: 256 MiB on GPUs, 32 MiB in host memory); a small checkpoint gets smaller ones, the largest tensor may need "
+     "more."},
     {"connect_timeout", "CKPT_CONNECT_TIMEOUT", "30s", Unit::duration, 100 * kMillisecond, 3600 * kSecond,
      "Longest wait for a peer or a worker to connect."},
     {"device", "CKPT_DEVICE", "auto", Unit::text, 0, 0, "Memory that engines map: auto, cuda or host."},
@@ -64,6 +65,7 @@ std::string in_unit(const Option& option, std::uint64_t number) {
 }
 
 Result<std::uint64_t> parse_number(const Option& option, std::string_view text) {
+  if (option.default_value == "auto" && text == "auto") return 0;
   if (option.unit == Unit::bytes) return parse_bytes(text);
   if (option.unit == Unit::duration) {
     CKPT_ASSIGN_OR_RETURN(const Duration duration, parse_duration(text));
@@ -131,7 +133,7 @@ Status Settings::set(std::string_view name, std::string_view text, std::string_v
   if (option->unit != Unit::text) {
     const Result<std::uint64_t> number = parse_number(*option, text);
     if (!number.ok()) return number.status().with_note("{}", source);
-    if (option->max != 0 && (*number < option->min || *number > option->max))
+    if (option->max != 0 && text != "auto" && (*number < option->min || *number > option->max))
       return {StatusCode::invalid_argument, Scope::operation, "{}: {} is out of range: from {} to {}", source, text, in_unit(*option, option->min),
               in_unit(*option, option->max)};
     value.number = *number;

@@ -19,7 +19,7 @@ enum class Unit : std::uint8_t { text, flag, count, bytes, duration };
 struct Option {
   std::string_view name;           ///< snake_case
   std::string_view environment;    ///< CKPT_…
-  std::string_view default_value;  ///< as a user would write it; empty: none
+  std::string_view default_value;  ///< as a user would write it; empty: none; "auto": a number of 0, which the reader replaces
   Unit unit;
   std::uint64_t min;
   std::uint64_t max;

@@ -10,6 +10,7 @@
 #include "os/file.h"
 #include "os/output_file.h"
 #include "plan/plan.h"
+#include "server/frame_options.h"
 
 namespace ckpt {
 namespace {
@@ -55,7 +56,7 @@ Result<std::vector<Manifest>> manifests_from_headers(const PlanOptions& options,
   const std::uint32_t num_ranks = std::max(options.num_ranks, 1u);
   auto layout = std::make_shared<CheckpointLayout>();
   layout->parameters = std::move(checkpoint.parameters);
-  const FrameOptions wanted{settings.bytes("bucket_size"), settings.bytes("stripe_size")};
+  const FrameOptions wanted = frame_options(settings, settings.text("device"));
   CKPT_ASSIGN_OR_RETURN(layout->frames, make_striped_layout(layout->parameters, num_ranks, fit_frames(wanted, layout->parameters, num_ranks)));
   std::vector<Manifest> manifests(num_ranks);
   for (std::uint32_t rank = 0; rank < num_ranks; ++rank) {
@@ -149,7 +150,7 @@ CommandRunner add_plan(CLI::App& app, CommonOptions& common) {
   command->add_option("--apply-rate", options->apply_rate, "Assumed rate at which a worker takes a slot's bytes")
       ->type_name("BYTES")
       ->capture_default_str();
-  add_common_options(*command, common, {"bucket_size", "stripe_size", "num_slots", "memory_limit"});
+  add_common_options(*command, common, {"bucket_size", "stripe_size", "num_slots", "memory_limit", "device"});
   return [options, &common] { return plan_update(*options, common); };
 }
 

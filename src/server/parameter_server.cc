@@ -5,6 +5,7 @@
 #include "device/host/host_device.h"
 #include "manifest/metas_json.h"
 #include "os/boot_id.h"
+#include "server/frame_options.h"
 #include "server/metas_exchange.h"
 #include "server/update_session.h"
 #include "transfer/ucx/ucx_collective.h"
@@ -19,8 +20,6 @@ Result<std::unique_ptr<Device>> make_device(const Settings& settings, std::uint3
     return Status(StatusCode::unsupported, Scope::operation, "--device cuda: this build has no CUDA device yet").advise("use --device host");
   return Status(StatusCode::invalid_argument, Scope::operation, "--device {}: give auto, cuda or host", kind);
 }
-
-FrameOptions frame_options(const Settings& settings) { return {settings.bytes("bucket_size"), settings.bytes("stripe_size")}; }
 
 /// Counts the time of a scope and the bytes set into a stage.
 class StageTimer {
@@ -87,8 +86,9 @@ Status ParameterServer::register_checkpoint(const std::string& name, const Check
   if (!registration.share) {
     auto layout = std::make_shared<CheckpointLayout>();
     layout->parameters = registration.checkpoint.parameters;
-    CKPT_ASSIGN_OR_RETURN(layout->frames, make_striped_layout(layout->parameters, group_->size(),
-                                                              fit_frames(frame_options(settings_), layout->parameters, group_->size())));
+    CKPT_ASSIGN_OR_RETURN(layout->frames,
+                          make_striped_layout(layout->parameters, group_->size(),
+                                              fit_frames(frame_options(settings_, device_->kind()), layout->parameters, group_->size())));
     registration.layout_digest = digest(*layout);
     registration.layout = std::move(layout);
     CKPT_RETURN_IF_ERROR(load(registration, deadline, abort));
@@ -132,7 +132,7 @@ Status ParameterServer::gather_metas(const std::string& name, Deadline deadline,
   const StageTimer timer(totals_[static_cast<std::size_t>(Stage::gather)]);
   const Span span(Stage::gather, "metas");
   if (registration.share) {
-    CKPT_ASSIGN_OR_RETURN(ShareLayout shares, gather_shares(*group_, registration.checkpoint, frame_options(settings_), deadline));
+    CKPT_ASSIGN_OR_RETURN(ShareLayout shares, gather_shares(*group_, registration.checkpoint, frame_options(settings_, device_->kind()), deadline));
     registration.layout = std::move(shares.layout);
     registration.layout_digest = digest(*registration.layout);
     registration.checkpoint = std::move(shares.checkpoint);

@@ -205,7 +205,8 @@ Status UpdateSession::release() {
 
 Status UpdateSession::commit() {
   CKPT_FAULT_POINT("commit.begin");
-  if (!target_.keep_slots) server_.drop_buffer();
+  // Device memory is the engine's while its post-load work runs; host memory is not scarce, and is dear to make anew (docs/decisions/0070).
+  if (!target_.keep_slots && !server_.device_->host_addressable()) server_.drop_buffer();
   if (session_) CKPT_RETURN_IF_ERROR(session_->finish(deadline_.capped(server_.settings_.duration("hook_timeout"))));
   if (call_) CKPT_RETURN_IF_ERROR(call_->wait(deadline_, stop_).with_note("engine {}", driver_->endpoint()));
   return Status::success();
