@@ -88,16 +88,13 @@ def test_no_room_for_the_journal(loaded):
     assert "No space left" in error, error
 
 
-def test_a_small_dev_shm_is_an_error_or_enough(loaded):
-    """Never a death by SIGBUS: what carries the bytes between ranks finds another way, or says what is missing."""
-    ended = in_small_tmpfs(loaded, "/dev/shm", "64k")
-    assert ended.returncode >= 0
-    if ended.returncode == 0:
-        assert reported(loaded.engines[0].weights()) == expected(loaded.v2, 2)
-        assert loaded.left_over() == []
-        return
-    error = expect_unharmed(loaded, ended)
-    assert "shm" in error, error
+@pytest.mark.parametrize("size", ["16k", "9m"])
+def test_a_small_dev_shm_does_not_matter(loaded, size):
+    """Room for no rank's shared memory, and for one rank's: other transports carry the messages, and nobody dies of SIGBUS."""
+    ended = in_small_tmpfs(loaded, "/dev/shm", size)
+    assert ended.returncode == 0, ended.stderr
+    assert reported(loaded.engines[0].weights()) == expected(loaded.v2, 2)
+    assert loaded.left_over() == []
 
 
 class Cable:

@@ -17,22 +17,16 @@ int ckpt_ucx_fail(char* error, const char* what, ucs_status_t status) {
 int CkptUcx::create(const CkptUcxConfig& given, char* error) {
   config = given;
   tls = given.tls != nullptr ? given.tls : "";
-  ucp_config_t* ucp_config = nullptr;
-  if (const ucs_status_t status = ucp_config_read(nullptr, nullptr, &ucp_config); status != UCS_OK)
-    return ckpt_ucx_fail(error, "read the UCX configuration", status);
-  if (!tls.empty()) static_cast<void>(ucp_config_modify(ucp_config, "TLS", tls.c_str()));
-  ucp_params_t params{};
-  params.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_MT_WORKERS_SHARED;
-  params.features = UCP_FEATURE_TAG | UCP_FEATURE_WAKEUP;
-  params.mt_workers_shared = 1;
-  ucs_status_t status = ucp_init(&params, ucp_config, &context);
-  ucp_config_release(ucp_config);
-  if (status != UCS_OK) return ckpt_ucx_fail(error, "start UCX", status);
-  ucp_worker_params_t worker_params{};
-  worker_params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
-  worker_params.thread_mode = UCS_THREAD_MODE_SERIALIZED;
-  status = ucp_worker_create(context, &worker_params, &worker);
-  if (status != UCS_OK) return ckpt_ucx_fail(error, "make a UCX worker", status);
+  ucs_status_t status = create_worker(error);
+  if (status == UCS_ERR_NO_MEMORY || status == UCS_ERR_NO_RESOURCE) {
+    // Its FIFO did not fit into /dev/shm, which is 64 MB in a container unless told otherwise: other transports carry the messages.
+    const char* user = std::getenv("UCX_TLS");
+    if (!tls.empty() || (user != nullptr && *user != '\0')) return -1;
+    destroy_worker();
+    tls = "^posix";
+    status = create_worker(error);
+  }
+  if (status != UCS_OK) return -1;
   status = ucp_worker_get_efd(worker, &worker_fd);
   if (status != UCS_OK) return ckpt_ucx_fail(error, "get the UCX worker's event descriptor", status);
   wake_fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -46,6 +40,36 @@ int CkptUcx::create(const CkptUcxConfig& given, char* error) {
     peers[rank].rank = rank;
   }
   return 0;
+}
+
+ucs_status_t CkptUcx::create_worker(char* error) {
+  const auto failed = [error](const char* what, ucs_status_t status) {
+    ckpt_ucx_fail(error, what, status);
+    return status;
+  };
+  ucp_config_t* ucp_config = nullptr;
+  ucs_status_t status = ucp_config_read(nullptr, nullptr, &ucp_config);
+  if (status != UCS_OK) return failed("read the UCX configuration", status);
+  if (!tls.empty()) static_cast<void>(ucp_config_modify(ucp_config, "TLS", tls.c_str()));
+  ucp_params_t params{};
+  params.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_MT_WORKERS_SHARED;
+  params.features = UCP_FEATURE_TAG | UCP_FEATURE_WAKEUP;
+  params.mt_workers_shared = 1;
+  status = ucp_init(&params, ucp_config, &context);
+  ucp_config_release(ucp_config);
+  if (status != UCS_OK) return failed("start UCX", status);
+  ucp_worker_params_t worker_params{};
+  worker_params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
+  worker_params.thread_mode = UCS_THREAD_MODE_SERIALIZED;
+  status = ucp_worker_create(context, &worker_params, &worker);
+  return status == UCS_OK ? status : failed("make a UCX worker", status);
+}
+
+void CkptUcx::destroy_worker() {
+  if (worker != nullptr) ucp_worker_destroy(worker);
+  if (context != nullptr) ucp_cleanup(context);
+  worker = nullptr;
+  context = nullptr;
 }
 
 int CkptUcx::connect(uint32_t peer, const void* address, char* error) {
@@ -124,8 +148,7 @@ int CkptUcx::destroy() {
     if (!settled) return 1;
   }
   for (const auto& [memory, entry] : registered) ucp_mem_unmap(context, entry.handle);
-  if (worker != nullptr) ucp_worker_destroy(worker);
-  if (context != nullptr) ucp_cleanup(context);
+  destroy_worker();
   if (wake_fd >= 0) ::close(wake_fd);
   return 0;
 }

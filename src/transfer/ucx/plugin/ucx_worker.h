@@ -38,6 +38,8 @@ struct CkptUcx {
   };
 
   int create(const CkptUcxConfig& config, char* error);
+  ucs_status_t create_worker(char* error);  ///< context and worker over the transports in `tls`; destroy_worker() cleans up after a failure too
+  void destroy_worker();
   int destroy();
   int connect(uint32_t peer, const void* address, char* error);
   int register_memory(void* memory, size_t bytes, char* error);
