@@ -87,7 +87,8 @@ void add_own_options(CLI::App& command, UpdateArguments& a) {
   command.add_option("--dialect", a.dialect, "Generation of the engine's worker: auto, 1 or 2")->capture_default_str();
   command.add_flag("--verify", a.verify, "Take digests while loading and let the receivers check them; a difference aborts");
   command.add_flag("--adopt", a.adopt, "Map files under /dev/shm in place instead of reading them");
-  command.add_flag("--keep-slots", a.keep_slots, "Keep the slots on the GPU until the end instead of freeing them before the commit; in host memory they are kept anyway");
+  command.add_flag("--keep-slots", a.keep_slots,
+                   "Keep the slots on the GPU until the end instead of freeing them before the commit; in host memory they are kept anyway");
   command.add_option("--keep-versions", a.keep_versions, "Earlier versions to keep in the host pool");
   command.add_option("--rollback-path", a.rollback_path, "Not offered yet");
   command.add_option("--device-uuid", a.device_uuid, "Not offered yet");

@@ -66,7 +66,8 @@ UcxCarrier::~UcxCarrier() {
 Status UcxCarrier::connect(Group& group, const UcxOptions& options, Deadline deadline) {
   rank_ = group.rank();
   char error[CKPT_UCX_TEXT_BYTES] = {};
-  const CkptUcxConfig config{group.size(), options.tls.c_str(), on_done};
+  const bool chosen = !options.tls.empty() || environment("UCX_TLS").has_value();
+  const CkptUcxConfig config{group.size(), options.tls.c_str(), chosen ? 1 : 0, on_done};
   if (api_.create(&config, &ucx_, error) != 0) return failed(error);
   Bytes address(kMaxAddressBytes);
   std::size_t bytes = address.size();

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define CKPT_UCX_ABI_VERSION 1u
+#define CKPT_UCX_ABI_VERSION 2u
 #define CKPT_UCX_TEXT_BYTES 512u
 
 /// How an operation ended.
@@ -35,6 +35,7 @@ typedef struct {
 typedef struct {
   uint32_t num_ranks;
   const char* tls;                                                         ///< UCX_TLS to use, or empty
+  int tls_is_fixed;                                                        ///< a user chose the transports: no others when these cannot start
   void (*done)(void* user, int outcome, uint32_t peer, const char* text);  ///< must not block
 } CkptUcxConfig;
 

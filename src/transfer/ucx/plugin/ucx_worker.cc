@@ -20,8 +20,7 @@ int CkptUcx::create(const CkptUcxConfig& given, char* error) {
   ucs_status_t status = create_worker(error);
   if (status == UCS_ERR_NO_MEMORY || status == UCS_ERR_NO_RESOURCE) {
     // Its FIFO did not fit into /dev/shm, which is 64 MB in a container unless told otherwise: other transports carry the messages.
-    const char* user = std::getenv("UCX_TLS");
-    if (!tls.empty() || (user != nullptr && *user != '\0')) return -1;
+    if (given.tls_is_fixed != 0) return -1;
     destroy_worker();
     tls = "^posix";
     status = create_worker(error);
