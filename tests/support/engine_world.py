@@ -15,15 +15,15 @@ SLOW = 5 if os.environ.get("CKPT_SANITIZED") else 1  # sanitized builds take the
 
 
 class Engine:
-    """One `ckpt-engine engine`."""
+    """One `ckpt-engine engine`. `via` makes its command one that runs elsewhere, where it listens on `host`."""
 
-    def __init__(self, world: "World", model: Path, tp: int, name: str, *arguments: str, **environment: str):
+    def __init__(self, world: "World", model: Path, tp: int, name: str, *arguments: str, via=list, host: str = "127.0.0.1", **environment: str):
         self.port_file = world.path / f"port-{name}"
-        command = [BINARY, "engine", "--model", str(model), "--tp", str(tp), "--port", "0", "--port-file", str(self.port_file), "--quiet", *arguments]
+        command = [BINARY, "engine", "--model", str(model), "--tp", str(tp), "--host", host, "--port", "0", "--port-file", str(self.port_file), "--quiet", *arguments]
         self.log = open(world.path / f"engine-{name}.log", "w+", encoding="utf-8")
-        self.process = subprocess.Popen(command, env=world.environment | environment, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
+        self.process = subprocess.Popen(via(command), env=world.environment | environment, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
         wait_for(lambda: self.port_file.exists() and self.port_file.read_text().strip(), "the engine's port")
-        self.endpoint = f"http://127.0.0.1:{self.port_file.read_text().strip()}"
+        self.endpoint = f"http://{host}:{self.port_file.read_text().strip()}"
         wait_for(lambda: self.status("/ping") == 200, "the engine to be ready")
 
     def get(self, path: str) -> dict:
@@ -74,8 +74,8 @@ class World:
         subprocess.run([BINARY, "make-checkpoint", "--quiet", "--shape", shape, "--seed", str(seed), "--shards", "2", "--out", directory], check=True, timeout=60 * SLOW)
         return directory
 
-    def engine(self, model: Path, tp: int, *arguments: str, **environment: str) -> Engine:
-        self.engines.append(Engine(self, model, tp, str(len(self.engines)), *arguments, **environment))
+    def engine(self, model: Path, tp: int, *arguments: str, **options) -> Engine:
+        self.engines.append(Engine(self, model, tp, str(len(self.engines)), *arguments, **options))
         return self.engines[-1]
 
     def command(self, checkpoint: Path, version: str, ranks: int, tp: int, *arguments: str) -> list[str]:
