@@ -6,6 +6,7 @@
 
 #include "base/fault_point.h"
 #include "base/log.h"
+#include "channel/deliver_abort.h"
 #include "channel/journal.h"
 #include "channel/native_codec.h"
 #include "channel/pickle_writer.h"
@@ -20,7 +21,6 @@
 namespace ckpt {
 namespace {
 
-constexpr std::size_t kMaxAnswerBytes = 1u << 20;
 /// How long a worker of dialect 1 usually takes to disconnect after its only None: measured 0 to 4 ms (docs/format/channel.md).
 constexpr Duration kDialectProbe = std::chrono::milliseconds(100);
 constexpr Duration kAbortDelivery = std::chrono::seconds(1);
@@ -49,8 +49,8 @@ class Session final : public BucketSession {
       : parts_(std::move(parts)), dialect_(parts_.options.dialect), relay_({&abort}, [this](const Status& reason) { stop_.trigger(reason); }) {}
 
   ~Session() override {
-    if (phase_ != Phase::done && parts_.zmq->has_peer()) tell_abort();
-    if (nobody_waits()) return;
+    const bool told = phase_ != Phase::done && parts_.zmq->has_peer() && tell_abort();
+    if (told || nobody_waits()) return;
     log_warning("worker {} may wait for this update, and could not be told of its end: the next update tries again", parts_.options.worker_key);
     parts_.journal->leave();
   }
@@ -139,14 +139,11 @@ class Session final : public BucketSession {
     return send_fds(connection->fd(), std::span(&buffer_fd_, 1), "buffer", deadline, stop_);
   }
 
-  /// A worker that waits for us must not wait for ever. REQ can only send when the last answer has been read.
-  void tell_abort() noexcept {
-    const AbortSignal never;
-    const Deadline deadline = Deadline::after(kAbortDelivery);
-    if (awaiting_ && !parts_.zmq->receive(kMaxAnswerBytes, deadline, never, "answer before abort").ok()) return;
+  /// A worker that waits for us must not wait for ever. Whether it has gone then.
+  bool tell_abort() noexcept {
     const std::string reason = stop_.check().ok() ? first_error_.to_string() : stop_.check().to_string();
     const std::string message = native() ? encode_native_abort(reason) : pickle_abort(reason);
-    if (parts_.zmq->send(message, deadline, never, "abort").ok()) static_cast<void>(parts_.zmq->peer_leaves_within(deadline.remaining()));
+    return deliver_abort(*parts_.zmq, message, awaiting_, Deadline::after(kAbortDelivery)) && !parts_.zmq->peer_is_stopped();
   }
 
   /// Whether no worker waits at our address, or will. A native one looks itself whether its sender lives, and ends without one.

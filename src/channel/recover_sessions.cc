@@ -1,11 +1,11 @@
 // Workers that wait for a sender that is gone: the next one speaks for it, at the same address.
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 
 #include "base/log.h"
 #include "channel/bucket_session.h"
+#include "channel/deliver_abort.h"
 #include "channel/journal.h"
 #include "channel/native_codec.h"
 #include "channel/pickle_writer.h"
@@ -33,9 +33,8 @@ Result<Found> free_worker(const JournaledSession& session, Deadline deadline) {
   CKPT_ASSIGN_OR_RETURN(const auto socket, ZmqSocket::open(ZmqSocket::Role::request_and_bind, session.address, {}));
   if (!socket->wait_for_peer(deadline.capped(kComing), never).ok()) return Found::nobody;
   const std::string_view text = "the parameter server died during the update";
-  const Status sent = socket->send(session.native ? encode_native_abort(text) : pickle_abort(text), deadline, never, "abort");
-  if (!sent.ok()) return Found::busy;
-  return socket->peer_leaves_within(std::min(deadline.remaining(), kLeaving)) ? Found::freed : Found::busy;
+  const std::string message = session.native ? encode_native_abort(text) : pickle_abort(text);
+  return deliver_abort(*socket, message, false, deadline.capped(kLeaving)) ? Found::freed : Found::busy;
 }
 
 /// Whether a worker may still come to, or wait at, the address. A native one looks itself whether its sender lives, and ends without one.

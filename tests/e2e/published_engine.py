@@ -1,0 +1,112 @@
+"""An engine's HTTP door around the real worker of a published checkpoint-engine. Usage: published_engine.py PACKAGE_DIR vllm|sglang PORT_FILE
+
+`checkpoint_engine/worker.py` is the file of the package, as it is; torch is a stand-in (support/torch_standin), since there is no GPU: the 64 bytes of
+the handle are the path of a file. What an engine does around the worker is here: the door as vLLM's or SGLang's, and a model that keeps what it loads.
+
+POST /control {"fail_in_load": n, "fail_in_hook": bool, "load_seconds": s, "come_after_seconds": s}   for the next update
+GET  /model                                                                                         what the last update loaded, and whether a worker waits
+"""
+
+import hashlib
+import json
+import sys
+import threading
+import time
+import types
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support" / "torch_standin"))
+
+import zmq  # noqa: E402
+
+
+def load_worker(package: Path):
+    """The module worker.py of the package; not its __init__.py, which imports the whole server."""
+    module = types.ModuleType("checkpoint_engine")
+    module.__path__ = [str(package / "checkpoint_engine")]
+    sys.modules["checkpoint_engine"] = module
+    import checkpoint_engine.worker
+
+    return checkpoint_engine.worker
+
+
+class Model:
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.control, self.tensors, self.loads, self.hooks, self.workers, self.error = {}, {}, 0, 0, 0, ""
+
+    def load_weights(self, weights):
+        self.loads += 1
+        time.sleep(self.control.get("load_seconds", 0))
+        if self.control.get("fail_in_load") == self.loads:
+            raise ValueError(f"weight {weights[0][0]} does not fit")
+        for name, tensor in weights:
+            self.tensors[name] = [tensor.dtype.name, list(tensor.shape), hashlib.sha256(tensor.data).hexdigest()]
+
+    def hook(self):
+        if self.control.get("fail_in_hook"):
+            raise RuntimeError("the hook failed")
+        self.hooks += 1
+
+    def update(self, worker, addresses: dict):
+        self.tensors, self.loads, self.hooks, self.error = {}, 0, 0, ""
+        time.sleep(self.control.get("come_after_seconds", 0))
+        self.workers += 1
+        context = zmq.Context()
+        try:
+            worker.update_weights_from_ipc(context, addresses["GPU-standin"], device_id=0, run=self.load_weights, post_hook=self.hook)
+        except BaseException as error:
+            self.error = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self.control = {}
+            self.workers -= 1
+            context.destroy(linger=1000)
+
+
+def door(kind: str, worker, model: Model):
+    class Door(BaseHTTPRequestHandler):
+        def answer(self, status: int, body) -> None:
+            text = body if isinstance(body, str) else json.dumps(body)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def do_GET(self):  # noqa: N802
+            known = {"/health": {}, "/ping": {}, "/model": {"tensors": model.tensors, "hooks": model.hooks, "workers": model.workers, "error": model.error}}
+            known["/version" if kind == "vllm" else "/model_info"] = {"version": "0.11"}
+            self.answer(*((200, known[self.path]) if self.path in known else (404, {"detail": "Not Found"})))
+
+        def do_POST(self):  # noqa: N802
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path == "/control":
+                model.control = body
+                return self.answer(200, {})
+            addresses = body["args"][0] if kind == "vllm" else body["zmq_handles"]
+            with model.lock:
+                try:
+                    model.update(worker, addresses)
+                except Exception as error:  # noqa: BLE001
+                    failure = (500, "Internal Server Error") if kind == "vllm" else (400, {"success": False, "message": f"IPC weight update failed: {error}"})
+                    return self.answer(*failure)
+            return self.answer(200, {"results": [None]} if kind == "vllm" else {"success": True, "message": "IPC weight update completed successfully."})
+
+        def log_message(self, *_):
+            pass
+
+    return Door
+
+
+def main():
+    package, kind, port_file = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    server = ThreadingHTTPServer(("127.0.0.1", 0), door(kind, load_worker(package), Model()))
+    server.daemon_threads = True
+    port_file.with_suffix(".new").write_text(str(server.server_port))
+    port_file.with_suffix(".new").rename(port_file)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
