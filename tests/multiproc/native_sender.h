@@ -1,6 +1,7 @@
 /// A sender as plain as can be: one slot of host memory a rank, tensor after tensor. For tests of the receiving side.
 #pragma once
 
+#include <barrier>
 #include <cstring>
 #include <functional>
 #include <thread>
@@ -52,10 +53,12 @@ class NativeSender {
     CKPT_ASSIGN_OR_RETURN(const std::unique_ptr<EngineCall> call, driver->start_update(request, [&](const Status& reply) {
       if (!reply.ok()) end_sessions(reply);
     }));
+    std::barrier<> in_step(tp_);
     std::vector<std::thread> threads;
     for (Rank& rank : ranks)
       threads.emplace_back([&] {
-        rank.status = carry(rank, parameters, options);
+        rank.status = carry(rank, parameters, options, in_step);
+        in_step.arrive_and_drop();
         if (!rank.status.ok()) end_sessions(rank.status);
       });
     for (std::thread& thread : threads) thread.join();
@@ -94,7 +97,8 @@ class NativeSender {
     return Status::success();
   }
 
-  static Status carry(Rank& rank, const std::vector<Parameter>& parameters, const SendOptions& options) {
+  /// The ranks offer bucket after bucket together: what `before_offer` does to a worker happens before any rank is further.
+  static Status carry(Rank& rank, const std::vector<Parameter>& parameters, const SendOptions& options, std::barrier<>& in_step) {
     const Deadline deadline = Deadline::after(std::chrono::seconds(60));
     CKPT_RETURN_IF_ERROR(rank.session->connect(rank.buffer->exported(), deadline));
     std::uint64_t offset = 0;
@@ -107,6 +111,7 @@ class NativeSender {
       offset += align_up(content.size(), kTensorAlignment);
       if (placed.size() < options.tensors_a_bucket && i + 1 < parameters.size()) continue;
       if (rank.first && options.before_offer) CKPT_RETURN_IF_ERROR(options.before_offer(bucket));
+      in_step.arrive_and_wait();
       CKPT_RETURN_IF_ERROR(offer(*rank.session, bucket++, placed, deadline));
       placed.clear();
     }
