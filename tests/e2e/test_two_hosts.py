@@ -59,6 +59,7 @@ def test_one_engine_of_ranks_on_both_hosts_takes_two_versions(world, hosts):
         before = hosts.received_bytes()
         report = expect_success(update(world, hosts, path, version, 4, "--json", "--verify", UCX_TLS="tcp"))
         assert (report["ranks"], report["engines"], report["lane"]) == (4, 1, "ucx tcp")
+        assert report["own_heap_bytes"] < 64 << 20
         # Each of A's two ranks takes the half of the bytes that B's ranks hold.
         assert hosts.received_bytes() - before > report["checkpoint_bytes"]
         weights = engine.weights()

@@ -102,7 +102,7 @@ class UcxCollective final : public Collective {
 Result<std::unique_ptr<Collective>> make_ucx_collective(Group& group, const UcxOptions& options, Deadline deadline) {
   if (group.size() > kMaxRanks)
     return Status(StatusCode::unsupported, Scope::group, "{} ranks: at most {} exchange bytes over UCX", group.size(), kMaxRanks);
-  CKPT_ASSIGN_OR_RETURN(const CkptUcxApi* api, load_ucx_plugin(options.plugin));
+  CKPT_ASSIGN_OR_RETURN(const CkptUcxApi* api, load_ucx_plugin(options.plugin, group.size()));
   auto collective = std::make_unique<UcxCollective>(*api, group, std::max<std::uint64_t>(options.chunk_bytes, 4096));
   CKPT_RETURN_IF_ERROR(collective->connect(group, options, deadline));
   return std::unique_ptr<Collective>(std::move(collective));

@@ -1,6 +1,7 @@
 /// Finds and loads libckpt_ucx.so, once per process.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "ckpt/result.h"
@@ -9,7 +10,8 @@
 namespace ckpt {
 
 /// The plug-in's functions; they stay for the life of the process. `path` empty: beside the executable or in ../lib of it.
+/// `num_ranks` of the first group sizes UCX's buffers.
 /// unsupported: the plug-in or UCX is not there; the text has what was tried, and which package brings it.
-[[nodiscard]] Result<const CkptUcxApi*> load_ucx_plugin(const std::string& path);
+[[nodiscard]] Result<const CkptUcxApi*> load_ucx_plugin(const std::string& path, std::uint32_t num_ranks);
 
 }  // namespace ckpt
