@@ -89,5 +89,6 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond RLIMIT_FSIZE, of a library too, is an error of the call
   return ckpt::run(argc, argv);
 }

@@ -14,6 +14,7 @@
 #include "holder/http_threads.h"
 #include "os/error.h"
 #include "os/socket.h"
+#include "os/threads.h"
 #include "os/wait_fd.h"
 
 namespace ckpt {
@@ -131,15 +132,10 @@ Status HttpServer::bind() {
 }
 
 Status HttpServer::run() {
-  CKPT_FAULT_POINT("sys.thread");
-  try {
-    thread_ = std::thread([this] {
-      server_->listen_after_bind();
-      ended_.trigger({StatusCode::cancelled, Scope::process, "ended"});
-    });
-  } catch (const std::system_error& error) {
-    return {StatusCode::resource_exhausted, Scope::process, "no thread for HTTP: {}", error.what()};
-  }
+  CKPT_ASSIGN_OR_RETURN(thread_, start_thread("serve HTTP", [this] {
+                          server_->listen_after_bind();
+                          ended_.trigger({StatusCode::cancelled, Scope::process, "ended"});
+                        }));
   // stop() does nothing before the server runs, and the oldest version of the library that we support tells no other way.
   const Deadline deadline = Deadline::after(kStartTimeout);
   while (!server_->is_running() && !ended_.triggered()) {

@@ -10,6 +10,7 @@
 #include "holder/control_messages.h"
 #include "holder/control_socket.h"
 #include "holder/worker_weights.h"
+#include "os/threads.h"
 
 namespace ckpt {
 namespace {
@@ -34,7 +35,7 @@ class WorkerLoop {
     const auto* hello = std::get_if<Hello>(&message);
     if (hello == nullptr) return {StatusCode::internal, Scope::process, "the front's first message is no greeting"};
     set_log_prefix(fmt::format("worker {}", hello->rank));
-    std::thread listener([this] { listen(); });
+    CKPT_ASSIGN_OR_RETURN(std::thread listener, start_thread("listen to the front", [this] { listen(); }));
     const Status status = work(*hello, std::move(first.fds));
     closing_.trigger({StatusCode::cancelled, Scope::process, "the worker ends"});
     listener.join();

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <csignal>
-#include <system_error>
 
-#include "base/fault_point.h"
 #include "base/log.h"
+#include "os/threads.h"
 #include "os/wait_fd.h"
 
 namespace ckpt {
@@ -30,12 +29,7 @@ void WorkerKeeper::join() {
 }
 
 Status WorkerKeeper::start() {
-  CKPT_FAULT_POINT("sys.thread");
-  try {
-    thread_ = std::thread([this] { keep(); });
-  } catch (const std::system_error& error) {
-    return {StatusCode::resource_exhausted, Scope::process, "no thread for worker {}: {}", spec_.rank, error.what()};
-  }
+  CKPT_ASSIGN_OR_RETURN(thread_, start_thread("keep a worker running", [this] { keep(); }));
   return Status::success();
 }
 

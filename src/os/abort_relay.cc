@@ -4,14 +4,22 @@
 
 #include <cerrno>
 
+#include "os/threads.h"
+
 namespace ckpt {
 
 AbortRelay::AbortRelay(std::vector<const AbortSignal*> sources, std::function<void(const Status&)> act)
-    : sources_(std::move(sources)), act_(std::move(act)), thread_([this] { watch(); }) {}
+    : sources_(std::move(sources)), act_(std::move(act)) {
+  Result<std::thread> thread = start_thread("watch for interrupts", [this] { watch(); });
+  if (thread.ok())
+    thread_ = std::move(thread).value();
+  else
+    act_(thread.status());  // waits that nothing could end are not begun
+}
 
 AbortRelay::~AbortRelay() {
   quit_.trigger_from_signal_handler();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void AbortRelay::watch() {

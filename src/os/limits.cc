@@ -4,7 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <iterator>
 #include <limits>
+#include <system_error>
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -72,6 +75,22 @@ MemoryBound hard_memory_bound() {
 
 std::uint64_t available_memory() { return meminfo("MemAvailable"); }
 std::uint64_t total_memory() { return meminfo("MemTotal"); }
+
+Status check_descriptors(std::uint64_t count, const char* what) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return Status::success();
+  std::error_code unknown;
+  const auto open = static_cast<std::uint64_t>(std::distance(std::filesystem::directory_iterator("/proc/self/fd", unknown), {}));
+  const std::uint64_t needed = open + count;
+  if (needed <= limit.rlim_cur) return Status::success();
+  if (needed <= limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    if (::setrlimit(RLIMIT_NOFILE, &limit) == 0) return Status::success();
+  }
+  return Status(StatusCode::resource_exhausted, Scope::process, "{} needs {} descriptors and RLIMIT_NOFILE leaves {} of {}: {} are missing", what,
+                count, limit.rlim_cur - std::min<std::uint64_t>(open, limit.rlim_cur), limit.rlim_cur, needed - limit.rlim_cur)
+      .advise("ulimit -n 65536");
+}
 
 Status check_memory(std::uint64_t bytes, const char* what) {
   const MemoryBound bound = hard_memory_bound();

@@ -26,4 +26,7 @@ struct MemoryBound {
 /// resource_exhausted with the missing bytes and the limit's name unless `bytes` more fit; logs a warning where only MemAvailable is short.
 [[nodiscard]] Status check_memory(std::uint64_t bytes, const char* what);
 
+/// resource_exhausted with the missing number unless this process may open `count` more descriptors; raises the soft RLIMIT_NOFILE where that helps.
+[[nodiscard]] Status check_descriptors(std::uint64_t count, const char* what);
+
 }  // namespace ckpt

@@ -11,11 +11,11 @@
 #include <cstddef>
 #include <cstring>
 #include <memory>
-#include <system_error>
 #include <thread>
 
 #include "base/fault_point.h"
 #include "os/error.h"
+#include "os/threads.h"
 #include "os/unique_fd.h"
 #include "os/wait_fd.h"
 
@@ -56,15 +56,12 @@ Result<std::vector<SocketAddress>> look_up_within(const std::string& host, Deadl
   const auto lookup = std::make_shared<Lookup>();  // shared: a resolver that hangs keeps its question after the deadline
   lookup->host = host;
   if (!lookup->done.valid()) return errno_status(errno, "look up host " + host);
-  try {
-    std::thread([lookup] {
-      lookup->error = look_up(lookup->host, 0, lookup->addresses);
-      const std::uint64_t one = 1;
-      static_cast<void>(!::write(lookup->done.get(), &one, sizeof one));
-    }).detach();
-  } catch (const std::system_error& error) {
-    return Status(StatusCode::resource_exhausted, Scope::operation, "look up host {}: no thread: {}", host, error.what());
-  }
+  CKPT_ASSIGN_OR_RETURN(std::thread resolver, start_thread("look up a host's name", [lookup] {
+                          lookup->error = look_up(lookup->host, 0, lookup->addresses);
+                          const std::uint64_t one = 1;
+                          static_cast<void>(!::write(lookup->done.get(), &one, sizeof one));
+                        }));
+  resolver.detach();
   CKPT_RETURN_IF_ERROR(wait_until_ready(lookup->done.get(), POLLIN, deadline, abort, "look up host " + host));
   std::uint64_t one = 0;
   static_cast<void>(!::read(lookup->done.get(), &one, sizeof one));

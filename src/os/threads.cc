@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/fault_point.h"
 #include "base/thread_annotations.h"
 #include "os/cgroup.h"
 
@@ -72,6 +73,16 @@ Status parallel_for(std::size_t count, unsigned threads, const std::function<Sta
   share.run();
   for (std::thread& helper : helpers) helper.join();
   return share.outcome();
+}
+
+Result<std::thread> start_thread(const char* what, std::function<void()> work) {
+  CKPT_FAULT_POINT("sys.thread");
+  try {
+    return std::thread(std::move(work));
+  } catch (const std::system_error& error) {
+    return Status(StatusCode::resource_exhausted, Scope::process, "{}: no thread can be started: {}", what, error.what())
+        .advise("raise the limits on processes (ulimit -u, pids.max) and address space (ulimit -v)");
+  }
 }
 
 }  // namespace ckpt

@@ -3,8 +3,9 @@
 
 #include <cstddef>
 #include <functional>
+#include <thread>
 
-#include "ckpt/status.h"
+#include "ckpt/result.h"
 
 namespace ckpt {
 
@@ -14,5 +15,8 @@ namespace ckpt {
 /// Runs `work(index)` for 0 … count-1 on at most `threads` threads (this one among them), each taking the next index. After a failure no new
 /// index is taken; returns the failure of the lowest index. `work` must be thread-safe.
 [[nodiscard]] Status parallel_for(std::size_t count, unsigned threads, const std::function<Status(std::size_t)>& work);
+
+/// A thread, or resource_exhausted naming `what` it was for: a limit on processes or address space leaves none.
+[[nodiscard]] Result<std::thread> start_thread(const char* what, std::function<void()> work);
 
 }  // namespace ckpt

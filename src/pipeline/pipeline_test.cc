@@ -37,6 +37,7 @@ TEST(BlockingQueue, AnEmptyOneEndsAtTheDeadlineNamingWhatWasWaitedFor) {
 
 TEST(StageThread, RunsOneFunctionAfterTheOther) {
   StageThread thread;
+  ASSERT_OK(thread.create());
   EXPECT_OK(thread.join());
   for (int i = 0; i < 3; ++i) {
     thread.start([i] { return i == 1 ? Status(StatusCode::internal, Scope::operation, "second") : Status::success(); });

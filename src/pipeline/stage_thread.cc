@@ -1,10 +1,14 @@
 #include "pipeline/stage_thread.h"
 
 #include "base/check.h"
+#include "os/threads.h"
 
 namespace ckpt {
 
-StageThread::StageThread() : thread_([this] { loop(); }) {}
+Status StageThread::create() {
+  CKPT_ASSIGN_OR_RETURN(thread_, start_thread("a stage of the pipeline", [this] { loop(); }));
+  return Status::success();
+}
 
 StageThread::~StageThread() {
   {
@@ -12,7 +16,7 @@ StageThread::~StageThread() {
     quit_ = true;
   }
   changed_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void StageThread::start(std::function<Status()> work) {

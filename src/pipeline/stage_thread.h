@@ -12,11 +12,13 @@ namespace ckpt {
 /// Threads: start() and join() from one thread, in turn. The destructor waits for the function under way.
 class StageThread {
  public:
-  StageThread();
+  StageThread() = default;
   ~StageThread();
   StageThread(const StageThread&) = delete;
   StageThread& operator=(const StageThread&) = delete;
 
+  /// Starts the thread, once, before all else. resource_exhausted.
+  [[nodiscard]] Status create();
   /// Runs `work` on the thread. The one before must have been joined.
   void start(std::function<Status()> work) CKPT_EXCLUDES(mutex_);
   /// Waits for `work` and returns its status; ok if nothing was started.

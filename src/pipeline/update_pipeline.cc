@@ -9,6 +9,8 @@ Result<std::unique_ptr<UpdatePipeline>> UpdatePipeline::create(Device& device) {
   std::unique_ptr<UpdatePipeline> pipeline(new UpdatePipeline(device));
   CKPT_ASSIGN_OR_RETURN(pipeline->fill_stream_, device.create_stream());
   CKPT_ASSIGN_OR_RETURN(pipeline->exchange_stream_, device.create_stream());
+  CKPT_RETURN_IF_ERROR(pipeline->fill_thread_.create());
+  CKPT_RETURN_IF_ERROR(pipeline->exchange_thread_.create());
   return pipeline;
 }
 

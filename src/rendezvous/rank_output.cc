@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
 
 #include "base/fault_point.h"
 #include "os/error.h"
+#include "os/threads.h"
 
 namespace ckpt {
 namespace {
@@ -35,12 +35,7 @@ Result<UniqueFd> RankOutput::add(std::uint32_t rank, int target) {
 }
 
 Status RankOutput::start() {
-  CKPT_FAULT_POINT("sys.thread");
-  try {
-    thread_ = std::thread([this] { run(); });
-  } catch (const std::system_error& error) {
-    return {StatusCode::resource_exhausted, Scope::process, "read the output of the ranks: no thread: {}", error.what()};
-  }
+  CKPT_ASSIGN_OR_RETURN(thread_, start_thread("read the output of the ranks", [this] { run(); }));
   return Status::success();
 }
 

@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
 
 #include "base/fault_point.h"
 #include "base/log.h"
 #include "os/error.h"
 #include "os/socket_address.h"
+#include "os/threads.h"
 #include "os/wait_fd.h"
 #include "rendezvous/status_wire.h"
 
@@ -80,12 +80,7 @@ StoreClient::StoreClient(const GroupOptions& options, Socket socket, StoreEvents
 
 Status StoreClient::start() {
   if (!wake_.valid()) return errno_status(errno, "connect to the store");
-  CKPT_FAULT_POINT("sys.thread");
-  try {
-    thread_ = std::thread([this] { serve(); });
-  } catch (const std::system_error& error) {
-    return {StatusCode::resource_exhausted, Scope::process, "connect to the store: no thread: {}", error.what()};
-  }
+  CKPT_ASSIGN_OR_RETURN(thread_, start_thread("connect to the store", [this] { serve(); }));
   return Status::success();
 }
 

@@ -3,6 +3,7 @@ time with one clear error, nothing is left over, the engine serves the old versi
 
 import contextlib
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -95,6 +96,32 @@ def test_a_small_dev_shm_does_not_matter(loaded, size):
     assert ended.returncode == 0, ended.stderr
     assert reported(loaded.engines[0].weights()) == expected(loaded.v2, 2)
     assert loaded.left_over() == []
+
+
+LIMITS = [(resource.RLIMIT_NOFILE, 40, "RLIMIT_NOFILE")]
+if SLOW == 1:
+    LIMITS.append((resource.RLIMIT_AS, 200 << 20, ""))  # sanitizers need all of the address space
+
+
+@pytest.mark.parametrize(("limit", "value", "text"), LIMITS)
+def test_a_limit_of_the_process_refuses(loaded, limit, value, text):
+    process = subprocess.Popen(
+        loaded.command(loaded.v2, "v2", 2, 2, "--engine", "ckpt"), env=loaded.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, preexec_fn=lambda: resource.setrlimit(limit, (value, value)),
+    )
+    error = expect_unharmed(loaded, finish(process, 30 * SLOW))
+    assert "rank" in error and "killed" not in error and text in error, error
+
+
+def test_a_limit_on_files_does_not_matter(loaded):
+    """Slots are no files; what else is one finds another way, or is refused before the signal of this limit would end the process."""
+    process = subprocess.Popen(
+        loaded.command(loaded.v2, "v2", 2, 2, "--engine", "ckpt"), env=loaded.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20)),
+    )
+    ended = finish(process, 30 * SLOW)
+    assert ended.returncode == 0, ended.stderr
+    assert reported(loaded.engines[0].weights()) == expected(loaded.v2, 2)
 
 
 class Cable:

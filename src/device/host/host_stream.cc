@@ -1,8 +1,7 @@
 #include "device/host/host_stream.h"
 
-#include <system_error>
-
 #include "base/fault_point.h"
+#include "os/threads.h"
 
 namespace ckpt {
 namespace {
@@ -21,13 +20,8 @@ class HostEvent final : public DeviceEvent {
 }  // namespace
 
 Result<std::unique_ptr<DeviceStream>> HostStream::create(CopyPool& pool) {
-  CKPT_FAULT_POINT("sys.thread");
   std::unique_ptr<HostStream> stream(new HostStream(pool));
-  try {
-    stream->thread_ = std::thread([self = stream.get()] { self->loop(); });
-  } catch (const std::system_error& error) {
-    return Status(StatusCode::resource_exhausted, Scope::operation, "start the thread of a stream: {}", error.what());
-  }
+  CKPT_ASSIGN_OR_RETURN(stream->thread_, start_thread("start a stream", [self = stream.get()] { self->loop(); }));
   return std::unique_ptr<DeviceStream>(std::move(stream));
 }
 

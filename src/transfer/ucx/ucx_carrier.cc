@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/options.h"
+#include "os/limits.h"
 #include "os/threads.h"
 
 namespace ckpt {
@@ -13,6 +14,8 @@ namespace {
 constexpr std::size_t kMaxAddressBytes = 16 * KiB;
 constexpr std::uint64_t kOneCopyFromBytes = 64 * KiB;  // below, the offer and the answer cost more than the second copy
 constexpr unsigned kMaxCopiers = 4;
+constexpr std::uint64_t kUcxDescriptors = 64;  // UCX 1.13: 30 to 40 with TCP and shared memory on a host of few interfaces
+constexpr std::uint64_t kDescriptorsPerPeer = 4;
 constexpr const char* kHowToAllow = "ranks of one host need one user, one PID namespace, and process_vm_readv";
 constexpr std::uint64_t kOfferTag = std::uint64_t{1} << 62;
 constexpr std::uint64_t kAnswerTag = std::uint64_t{2} << 62;
@@ -65,6 +68,8 @@ UcxCarrier::~UcxCarrier() {
 
 Status UcxCarrier::connect(Group& group, const UcxOptions& options, Deadline deadline) {
   rank_ = group.rank();
+  // UCX ends the process where it finds none left in the middle.
+  CKPT_RETURN_IF_ERROR(check_descriptors(kUcxDescriptors + kDescriptorsPerPeer * group.size(), "UCX"));
   char error[CKPT_UCX_TEXT_BYTES] = {};
   const bool chosen = !options.tls.empty() || environment("UCX_TLS").has_value();
   const CkptUcxConfig config{group.size(), options.tls.c_str(), chosen ? 1 : 0, on_done};

@@ -1,6 +1,7 @@
 // The functions behind ucx_abi.h.
 #include <cstdio>
 #include <cstring>
+#include <system_error>
 
 #include "transfer/ucx/plugin/ucx_worker.h"
 
@@ -33,7 +34,12 @@ int api_address(CkptUcx* ucx, void* out, size_t* bytes, char* error) {
 /// All peers are connected before the thread starts, so that nothing else touches the worker.
 int api_connect(CkptUcx* ucx, uint32_t peer, const void* address, size_t, char* error) {
   if (address == nullptr) {
-    ucx->thread = std::thread([ucx] { ucx->loop(); });
+    try {
+      ucx->thread = std::thread([ucx] { ucx->loop(); });
+    } catch (const std::system_error& failure) {
+      std::snprintf(error, CKPT_UCX_TEXT_BYTES, "start UCX's thread: %s", failure.what());
+      return -1;
+    }
     return 0;
   }
   return ucx->connect(peer, address, error);

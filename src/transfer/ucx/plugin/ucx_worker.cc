@@ -18,9 +18,8 @@ int CkptUcx::create(const CkptUcxConfig& given, char* error) {
   config = given;
   tls = given.tls != nullptr ? given.tls : "";
   ucs_status_t status = create_worker(error);
-  if (status == UCS_ERR_NO_MEMORY || status == UCS_ERR_NO_RESOURCE) {
-    // Its FIFO did not fit into /dev/shm, which is 64 MB in a container unless told otherwise: other transports carry the messages.
-    if (given.tls_is_fixed != 0) return -1;
+  if (status != UCS_OK && given.tls_is_fixed == 0) {
+    // Most likely its FIFO did not fit into /dev/shm, which has 64 MB in a container unless told otherwise: other transports carry the messages.
     destroy_worker();
     tls = "^posix";
     status = create_worker(error);
