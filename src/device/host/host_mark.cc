@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "base/check.h"
 #include "base/fault_point.h"
 #include "os/error.h"
 #include "os/wait_fd.h"
@@ -22,7 +23,9 @@ void HostMark::reach() {
 Status HostMark::wait(Deadline deadline, const AbortSignal& abort) {
   if (reached()) return Status::success();
   CKPT_ASSIGN_OR_RETURN(const int fd, wake_fd());
-  return wait_until_ready(fd, POLLIN, deadline, abort, "a copy in host memory");
+  CKPT_RETURN_IF_ERROR(wait_until_ready(fd, POLLIN, deadline, abort, "a copy in host memory"));
+  CKPT_CHECK(reached());  // a descriptor orders no memory: this load does
+  return Status::success();
 }
 
 Result<int> HostMark::wake_fd() {

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// NOLINTBEGIN(modernize-use-using): C reads this header too
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -65,3 +66,4 @@ typedef const CkptUcxApi* (*CkptUcxGetApi)(uint32_t abi_version);
 #ifdef __cplusplus
 }
 #endif
+// NOLINTEND(modernize-use-using)
