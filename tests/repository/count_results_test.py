@@ -5,7 +5,7 @@ import unittest
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from count_results import Totals, count
+from count_results import Totals, count, unexpected
 
 GTEST = """[==========] Running 4 tests from 2 test suites.
 [ RUN      ] Plan.Fits
@@ -74,6 +74,11 @@ class Counting(unittest.TestCase):
     def test_skip_by_return_code_keeps_its_reason(self):
         totals = totals_of(entry("format", "notrun", "skipped: no clang-format", '<skipped message="SKIP_RETURN_CODE=77"/>'))
         self.assertEqual((totals.passed, totals.failed, totals.skipped), (0, [], ["unit: format: skipped: no clang-format"]))
+
+    def test_what_a_machine_may_lack_is_expected(self):
+        skipped = ["e2e: two_hosts: no namespaces: ip netns: not permitted", "format: no clang-format"]
+        self.assertEqual(unexpected(skipped, "namespaces"), skipped[1:])
+        self.assertEqual(unexpected(skipped, ""), skipped)
 
     def test_other_tests_count_once(self):
         self.assertEqual(totals_of(entry("x", "run", "fine")).passed, 1)
