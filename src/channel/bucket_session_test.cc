@@ -1,6 +1,7 @@
 // Sessions with scripted workers of the older dialects over real libzmq; native ones are in receiver/receiver_test.cc.
 #include "channel/bucket_session.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -208,21 +209,28 @@ TEST_F(DialectTest, AnswersAreShownAsText) {
 
 TEST_F(DialectTest, AbstractNamesAreForThisUserOnly) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs a second user";
-  options_.socket_dir = "abstract";
-  const auto session = open(Dialect::two);
-  ASSERT_TRUE(session->address().starts_with("ipc://@"));
-  const pid_t stranger = ::fork();
-  if (stranger == 0) {  // connects as nobody, and would take the handle
+  int fds[2] = {-1, -1};
+  ASSERT_EQ(::pipe2(fds, O_CLOEXEC), 0);
+  const pid_t stranger = ::fork();  // before there are threads
+  if (stranger == 0) {              // connects as nobody, and would take the handle
+    char address[256] = {};
+    static_cast<void>(!::read(fds[0], address, sizeof address - 1));
     static_cast<void>(!::setuid(65534));
     Script script{{""}, {}, {}};
     script.patience = std::chrono::milliseconds(500);
-    script.run(session->address());
+    script.run(address);
     ::_exit(script.heard.empty() ? 0 : 1);
   }
+  options_.socket_dir = "abstract";
+  const auto session = open(Dialect::two);
+  ASSERT_TRUE(session->address().starts_with("ipc://@"));
+  ASSERT_GT(::write(fds[1], session->address().data(), session->address().size()), 0);
   EXPECT_THAT(session->connect(gpu_buffer(), Deadline::after(std::chrono::milliseconds(400))), Is(StatusCode::deadline_exceeded));
   int status = -1;
   ASSERT_EQ(::waitpid(stranger, &status, 0), stranger);
   EXPECT_EQ(status, 0);
+  ::close(fds[0]);
+  ::close(fds[1]);
   const auto mine = open(Dialect::two);
   Script script{{""}, {}, {}};
   std::thread worker([&] { script.run(mine->address()); });
