@@ -7,6 +7,8 @@
 #include "base/options.h"
 #include "os/limits.h"
 #include "os/threads.h"
+#include "transfer/ucx/ucx_plugin_loader.h"
+#include "transfer/ucx/ucx_work.h"
 
 namespace ckpt {
 namespace {
@@ -16,21 +18,11 @@ constexpr std::uint64_t kOneCopyFromBytes = 64 * KiB;  // below, the offer and t
 constexpr unsigned kMaxCopiers = 4;
 constexpr std::uint64_t kUcxDescriptors = 64;  // UCX 1.13: 30 to 40 with TCP and shared memory on a host of few interfaces
 constexpr std::uint64_t kDescriptorsPerPeer = 4;
-constexpr const char* kHowToAllow = "ranks of one host need one user, one PID namespace, and process_vm_readv";
 constexpr std::uint64_t kOfferTag = std::uint64_t{1} << 62;
 constexpr std::uint64_t kAnswerTag = std::uint64_t{2} << 62;
+constexpr std::uint64_t kGreetingTag = (std::uint64_t{1} << 62) - kMaxRanks;  // of the operation that comes last before numbers begin anew
 
 Status failed(const char* error) { return {StatusCode::unavailable, Scope::group, "UCX: {}", error}; }
-
-/// Whoever pins UCX to transports (a test of TCP, a site's UCX_TLS) gets those alone: CMA too only if it is among them.
-bool allows_one_copy(std::string tls) {
-  if (tls.empty()) return true;
-  const bool excludes = tls.front() == '^';
-  if (excludes) tls.erase(0, 1);
-  bool names_it = false;
-  for (const char* name : {"all", "sm", "shm", "cma"}) names_it = names_it || ("," + tls + ",").find(fmt::format(",{},", name)) != std::string::npos;
-  return names_it != excludes;
-}
 
 /// The receiver's answer to an offer: several ranks may answer to one tag of an owner, and are told apart by the lowest bits.
 std::uint64_t answer_tag(std::uint64_t tag, std::uint32_t receiver) { return ((tag & ~std::uint64_t{kMaxRanks - 1}) + receiver) | kAnswerTag; }
@@ -63,73 +55,61 @@ UcxCarrier::~UcxCarrier() {
   if (ucx_ == nullptr) return;
   abort(Status(StatusCode::cancelled, Scope::group, "the collective ended"));
   if (copiers_) copiers_->stop();  // before the plug-in: its jobs post answers
-  if (api_.destroy(ucx_) != 0) log_warning("UCX did not let go of all memory in time: it is kept until the process ends");
+  if (api_->destroy(ucx_) != 0) log_warning("UCX did not let go of all memory in time: it is kept until the process ends");
 }
 
 Status UcxCarrier::connect(Group& group, const UcxOptions& options, Deadline deadline) {
   rank_ = group.rank();
   // UCX ends the process where it finds none left in the middle.
   CKPT_RETURN_IF_ERROR(check_descriptors(kUcxDescriptors + kDescriptorsPerPeer * group.size(), "UCX"));
+  const std::string chosen = options.tls.empty() ? environment("UCX_TLS").value_or("") : options.tls;
+  CKPT_RETURN_IF_ERROR(peers_.find(group, allows_one_copy(chosen), deadline));
+  CKPT_ASSIGN_OR_RETURN(api_, load_ucx_plugin(options.plugin, {group.size(), peers_.two_copies()}));
+  CKPT_RETURN_IF_ERROR(connect_ucx(group, options.tls, !chosen.empty(), deadline));
+  CKPT_RETURN_IF_ERROR(greet(group, deadline));
+  if (peers_.any()) {
+    copiers_.emplace(std::clamp(usable_cores() / (peers_.num_readable() + 1), 1u, kMaxCopiers));
+    if (lane_.find("cma") == std::string::npos) lane_ += "+cma";
+  }
+  return group.barrier("ucx connected", deadline);
+}
+
+Status UcxCarrier::connect_ucx(Group& group, const std::string& tls, bool tls_is_fixed, Deadline deadline) {
   char error[CKPT_UCX_TEXT_BYTES] = {};
-  const bool chosen = !options.tls.empty() || environment("UCX_TLS").has_value();
-  const CkptUcxConfig config{group.size(), options.tls.c_str(), chosen ? 1 : 0, on_done};
-  if (api_.create(&config, &ucx_, error) != 0) return failed(error);
+  const CkptUcxConfig config{group.size(), tls.c_str(), tls_is_fixed ? 1 : 0, on_done};
+  if (api_->create(&config, &ucx_, error) != 0) return failed(error);
   Bytes address(kMaxAddressBytes);
   std::size_t bytes = address.size();
-  if (api_.address(ucx_, address.data(), &bytes, error) != 0) return failed(error);
+  if (api_->address(ucx_, address.data(), &bytes, error) != 0) return failed(error);
   address.resize(bytes);
   CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, group.all_gather("ucx addresses", std::move(address), deadline));
   for (std::uint32_t peer = 0; peer < group.size(); ++peer)
-    if (peer != rank_ && api_.connect(ucx_, peer, all[peer].data(), all[peer].size(), error) != 0) return failed(error).with_note("rank {}", peer);
+    if (peer != rank_ && api_->connect(ucx_, peer, all[peer].data(), all[peer].size(), error) != 0) return failed(error).with_note("rank {}", peer);
   char lane[128] = {};
-  api_.lane(ucx_, lane, sizeof lane);
+  api_->lane(ucx_, lane, sizeof lane);
   lane_ = lane;
-  if (api_.connect(ucx_, 0, nullptr, 0, error) != 0) return failed(error);
-  const std::string pinned = options.tls.empty() ? environment("UCX_TLS").value_or("") : options.tls;
-  return exchange_tickets(group, allows_one_copy(pinned), deadline);
+  return api_->connect(ucx_, 0, nullptr, 0, error) == 0 ? Status::success() : failed(error);
 }
 
-/// The second round says who could read whom, so that owner and receiver take the same way; it is also the barrier after connecting.
-Status UcxCarrier::exchange_tickets(Group& group, bool one_copy, Deadline deadline) {
-  const MemoryTicket mine = one_copy ? fence_.ticket() : MemoryTicket{};
-  CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> tickets, group.all_gather("memory tickets", mine.encode(), deadline));
-  const Bytes could_read = open_peers(tickets, one_copy);
-  CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> readers, group.all_gather("readable ranks", could_read, deadline));
-  read_by_.resize(group.size());
-  unsigned num_readable = 0;
-  bool any = false;
+/// A byte to and from each peer. UCX connects with the first message; in the middle of that it cannot be ended (its assertions end the process), so
+/// none is left in it. Also finds a rank that cannot be reached while nothing has been moved.
+Status UcxCarrier::greet(Group& group, Deadline deadline) {
+  const auto work = std::make_shared<UcxWork>(2 * (group.size() - 1));
+  const auto bytes = std::make_shared<Bytes>(2 * std::size_t{group.size()});  // shared with messages that outlive a wait that fails
+  std::vector<Transfer> transfers;
   for (std::uint32_t peer = 0; peer < group.size(); ++peer) {
-    read_by_[peer] = readers[peer].size() == group.size() && readers[peer][rank_] == std::byte{1};
-    num_readable += readable_[peer] ? 1 : 0;
-    any = any || read_by_[peer] || readable_[peer];
+    if (peer == rank_) continue;
+    const auto ended = [work, bytes, peer](const Status& status) { work->transfer_ended(status.with_note("connect to rank {}", peer)); };
+    transfers.push_back({true, peer, kGreetingTag + peer, &(*bytes)[2 * peer], 1, ended});
+    transfers.push_back({false, peer, kGreetingTag + rank_, &(*bytes)[2 * peer + 1], 1, ended});
   }
-  if (!any) return Status::success();
-  copiers_.emplace(std::clamp(usable_cores() / (num_readable + 1), 1u, kMaxCopiers));
-  if (lane_.find("cma") == std::string::npos) lane_ += "+cma";
-  return Status::success();
-}
-
-/// By rank: 1 where this rank reads its memory.
-Bytes UcxCarrier::open_peers(const std::vector<Bytes>& tickets, bool one_copy) {
-  Bytes could_read(tickets.size());
-  readable_.resize(tickets.size());
-  for (std::uint32_t peer = 0; peer < tickets.size(); ++peer) {
-    const auto ticket = MemoryTicket::decode(tickets[peer]);
-    if (peer == rank_ || !one_copy || !ticket) continue;
-    Result<PeerMemory> memory = PeerMemory::open(*ticket);
-    could_read[peer] = std::byte{memory.ok()};
-    if (memory.ok())
-      readable_[peer] = *memory;
-    else if (memory.status().code() != StatusCode::not_found)
-      log_warning("bytes of rank {}, on this host, are copied twice, since its memory cannot be read: {} ({})", peer, memory.status().message(),
-                  kHowToAllow);
-  }
-  return could_read;
+  start(std::move(transfers));
+  return work->wait(deadline, group.failed());
 }
 
 bool UcxCarrier::copies_once(const Transfer& transfer) const {
   if (transfer.bytes < kOneCopyFromBytes) return false;
-  return transfer.is_receive ? readable_[transfer.peer].has_value() : read_by_[transfer.peer];
+  return transfer.is_receive ? peers_.memory(transfer.peer) != nullptr : peers_.read_by(transfer.peer);
 }
 
 void UcxCarrier::add_messages(std::vector<CkptUcxOp>& ops, Transfer transfer) {
@@ -152,7 +132,7 @@ void UcxCarrier::add_messages(std::vector<CkptUcxOp>& ops, Transfer transfer) {
 void UcxCarrier::start(std::vector<Transfer> transfers) {
   std::vector<CkptUcxOp> ops;
   for (Transfer& transfer : transfers) add_messages(ops, std::move(transfer));
-  if (!ops.empty()) api_.post(ucx_, ops.data(), ops.size());
+  if (!ops.empty()) api_->post(ucx_, ops.data(), ops.size());
 }
 
 /// On a copier's thread, after the owner's offer.
@@ -161,12 +141,12 @@ void UcxCarrier::copy(const std::shared_ptr<Running>& running) {
   if (running->offer.bytes != of.bytes)
     running->failure =
         Status(StatusCode::internal, Scope::peer, "rank {} offers {} bytes where {} are expected", of.peer, running->offer.bytes, of.bytes);
-  else if (const Status read = readable_[of.peer]->read(running->offer.address, {of.buffer, of.bytes}, aborted_); !read.ok())
+  else if (const Status read = peers_.memory(of.peer)->read(running->offer.address, {of.buffer, of.bytes}, aborted_); !read.ok())
     running->failure = read.scope() == Scope::peer ? read.with_note("rank {}", of.peer) : read;
   running->answer = running->failure.ok() ? 1 : 0;
   const CkptUcxOp op{
       0, of.peer, answer_tag(of.tag, rank_), &running->answer, sizeof running->answer, new Message{this, running, Message::Step::answer_sent}};
-  api_.post(ucx_, &op, 1);
+  api_->post(ucx_, &op, 1);
 }
 
 void UcxCarrier::message_ended(const Message& message, const Status& status) {
@@ -182,7 +162,7 @@ void UcxCarrier::message_ended(const Message& message, const Status& status) {
     case Step::offer_sent:
     case Step::answer_received: break;
   }
-  if (!status.ok()) fence_.take_down();  // the peer may still be reading what the caller is about to reuse
+  if (!status.ok()) peers_.take_fence_down();  // the peer may still be reading what the caller is about to reuse
   if (status.ok() && message.step == Step::answer_received && running->answer != 1)
     return running->end(Status(StatusCode::unavailable, Scope::peer, "rank {} could not read this rank's memory", running->transfer.peer));
   running->end(status);
@@ -203,13 +183,13 @@ Status UcxCarrier::status_of(int outcome, std::uint32_t peer, const char* text) 
 
 Status UcxCarrier::register_buffer(std::span<std::byte> buffer) {
   char error[CKPT_UCX_TEXT_BYTES] = {};
-  return api_.register_memory(ucx_, buffer.data(), buffer.size(), error) == 0 ? Status::success() : failed(error);
+  return api_->register_memory(ucx_, buffer.data(), buffer.size(), error) == 0 ? Status::success() : failed(error);
 }
 
 void UcxCarrier::abort(const Status& reason) noexcept {
-  fence_.take_down();
+  peers_.take_fence_down();
   aborted_.trigger(reason);
-  if (ucx_ != nullptr) api_.abort(ucx_);
+  if (ucx_ != nullptr) api_->abort(ucx_);
 }
 
 }  // namespace ckpt

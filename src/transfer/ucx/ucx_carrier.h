@@ -16,7 +16,7 @@
 
 #include "rendezvous/group.h"
 #include "transfer/ucx/copy_threads.h"
-#include "transfer/ucx/peer_memory.h"
+#include "transfer/ucx/host_peers.h"
 #include "transfer/ucx/plugin/ucx_abi.h"
 #include "transfer/ucx/ucx_collective.h"
 
@@ -38,16 +38,16 @@ struct Transfer {
 /// Threads: any may start and abort; the rest one at a time.
 class UcxCarrier {
  public:
-  explicit UcxCarrier(const CkptUcxApi& api) : api_(api) {}
+  UcxCarrier() = default;
   ~UcxCarrier();  ///< ends what runs
   UcxCarrier(const UcxCarrier&) = delete;
   UcxCarrier& operator=(const UcxCarrier&) = delete;
 
-  /// Collective: addresses and tickets travel through the group.
+  /// Collective, once: addresses and tickets travel through the group. unsupported: no plug-in, or no UCX.
   [[nodiscard]] Status connect(Group& group, const UcxOptions& options, Deadline deadline);
   void start(std::vector<Transfer> transfers);
   [[nodiscard]] Status register_buffer(std::span<std::byte> buffer);
-  void unregister_buffer(std::span<std::byte> buffer) noexcept { api_.unregister_memory(ucx_, buffer.data()); }
+  void unregister_buffer(std::span<std::byte> buffer) noexcept { api_->unregister_memory(ucx_, buffer.data()); }
   void abort(const Status& reason) noexcept;
   [[nodiscard]] Status aborted() const { return aborted_.check(); }
   [[nodiscard]] const std::string& lane() const { return lane_; }
@@ -60,8 +60,8 @@ class UcxCarrier {
     std::uint64_t bytes;
   };
 
-  [[nodiscard]] Status exchange_tickets(Group& group, bool one_copy, Deadline deadline);
-  [[nodiscard]] Bytes open_peers(const std::vector<Bytes>& tickets, bool one_copy);
+  [[nodiscard]] Status connect_ucx(Group& group, const std::string& tls, bool tls_is_fixed, Deadline deadline);
+  [[nodiscard]] Status greet(Group& group, Deadline deadline);
   [[nodiscard]] bool copies_once(const Transfer& transfer) const;
   void add_messages(std::vector<CkptUcxOp>& ops, Transfer transfer);
   void copy(const std::shared_ptr<Running>& running);
@@ -69,14 +69,12 @@ class UcxCarrier {
   [[nodiscard]] Status status_of(int outcome, std::uint32_t peer, const char* text) const;
   static void on_done(void* user, int outcome, std::uint32_t peer, const char* text);
 
-  const CkptUcxApi& api_;
+  const CkptUcxApi* api_ = nullptr;
   CkptUcx* ucx_ = nullptr;
   std::uint32_t rank_ = 0;
   std::string lane_;
   AbortSignal aborted_;
-  MemoryFence fence_;
-  std::vector<std::optional<PeerMemory>> readable_;  // by rank: whose memory this rank reads
-  std::vector<bool> read_by_;                        // by rank: who reads this rank's
+  HostPeers peers_;
   std::optional<CopyThreads> copiers_;
 };
 

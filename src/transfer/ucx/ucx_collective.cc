@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "transfer/ucx/ucx_carrier.h"
-#include "transfer/ucx/ucx_plugin_loader.h"
 #include "transfer/ucx/ucx_work.h"
 
 namespace ckpt {
@@ -13,8 +12,7 @@ constexpr std::uint64_t kMaxChunks = std::uint64_t{1} << 24;  // the bits of a t
 
 class UcxCollective final : public Collective {
  public:
-  UcxCollective(const CkptUcxApi& api, const Group& group, std::uint64_t chunk_bytes)
-      : carrier_(api), rank_(group.rank()), num_ranks_(group.size()), chunk_bytes_(chunk_bytes) {}
+  UcxCollective(const Group& group, std::uint64_t chunk_bytes) : rank_(group.rank()), num_ranks_(group.size()), chunk_bytes_(chunk_bytes) {}
 
   Status connect(Group& group, const UcxOptions& options, Deadline deadline) { return carrier_.connect(group, options, deadline); }
 
@@ -102,8 +100,7 @@ class UcxCollective final : public Collective {
 Result<std::unique_ptr<Collective>> make_ucx_collective(Group& group, const UcxOptions& options, Deadline deadline) {
   if (group.size() > kMaxRanks)
     return Status(StatusCode::unsupported, Scope::group, "{} ranks: at most {} exchange bytes over UCX", group.size(), kMaxRanks);
-  CKPT_ASSIGN_OR_RETURN(const CkptUcxApi* api, load_ucx_plugin(options.plugin, group.size()));
-  auto collective = std::make_unique<UcxCollective>(*api, group, std::max<std::uint64_t>(options.chunk_bytes, 4096));
+  auto collective = std::make_unique<UcxCollective>(group, std::max<std::uint64_t>(options.chunk_bytes, 4096));
   CKPT_RETURN_IF_ERROR(collective->connect(group, options, deadline));
   return std::unique_ptr<Collective>(std::move(collective));
 }

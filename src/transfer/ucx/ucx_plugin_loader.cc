@@ -19,25 +19,41 @@ std::vector<std::string> candidates(const std::string& path) {
 }
 
 /// Set only where the user has not, and before the library is there: it reads some of them while it is loaded. Measured on UCX 1.13 over TCP and
-/// shared memory (docs/guide/ucx.md). A long FIFO costs 11 ms at connect and 8 MiB, and is 3-10 times as fast with more ranks than cores. A peer that
-/// talks over TCP holds three segments, and messages that come before their receive take buffers by 128 of a segment each: 160 MB with three peers.
-/// Hence they grow one by one, and what is not small comes by rendezvous, into its place.
-void set_defaults(std::uint32_t num_ranks) {
-  const char* segment = num_ranks <= 16 ? "1M" : "256K";
-  const char* const defaults[][2] = {
-      {"UCX_TCP_TX_SEG_SIZE", segment},      {"UCX_TCP_RX_SEG_SIZE", segment},   {"UCX_TCP_TX_BUFS_GROW", "1"},      {"UCX_TCP_RX_BUFS_GROW", "1"},
-      {"UCX_POSIX_ERROR_HANDLING", "y"},     {"UCX_POSIX_FIFO_SIZE", "1024"},    {"UCX_KEEPALIVE_INTERVAL", "1s"},   {"UCX_TCP_KEEPIDLE", "1s"},
-      {"UCX_TCP_KEEPINTVL", "1s"},           {"UCX_TCP_KEEPCNT", "2"},           {"UCX_TCP_USER_TIMEOUT", "3s"},     {"UCX_ERROR_SIGNALS", ""},
-      {"UCX_WARN_UNUSED_ENV_VARS", "n"},     {"UCX_MEM_MMAP_HOOK_MODE", "none"}, {"UCX_MEM_CUDA_HOOK_MODE", "none"}, {"UCX_RNDV_THRESH", "32K"},
-      {"UCX_RX_MPOOL_SIZES", "64,1kb,32kb"}, {"UCX_LOG_LEVEL", "fatal"}};
+/// shared memory (docs/guide/ucx.md). A long FIFO costs 20 ms at connect and 9 MB of /dev/shm, and is 3-10 times as fast with more ranks than cores.
+/// Its buffers come in one piece, since a process that is killed while UCX makes one leaves a file there. A peer that talks over TCP holds three
+/// segments, and messages that come before their receive take buffers by 128 of a segment each: 160 MB with three peers. Hence they grow one by one,
+/// and what is not small comes by rendezvous, into its place.
+void set_defaults(const UcxNeeds& needs) {
+  const char* segment = needs.num_ranks <= 16 ? "1M" : "256K";
+  const char* fifo = needs.two_copies ? "1024" : "64";
+  const char* fifo_buffers = needs.two_copies ? "1056" : "80";
+  const char* const defaults[][2] = {{"UCX_TCP_TX_SEG_SIZE", segment},
+                                     {"UCX_TCP_RX_SEG_SIZE", segment},
+                                     {"UCX_TCP_TX_BUFS_GROW", "1"},
+                                     {"UCX_TCP_RX_BUFS_GROW", "1"},
+                                     {"UCX_POSIX_ERROR_HANDLING", "y"},
+                                     {"UCX_POSIX_FIFO_SIZE", fifo},
+                                     {"UCX_POSIX_RX_BUFS_GROW", fifo_buffers},
+                                     {"UCX_KEEPALIVE_INTERVAL", "1s"},
+                                     {"UCX_TCP_KEEPIDLE", "1s"},
+                                     {"UCX_TCP_KEEPINTVL", "1s"},
+                                     {"UCX_TCP_KEEPCNT", "2"},
+                                     {"UCX_TCP_USER_TIMEOUT", "3s"},
+                                     {"UCX_ERROR_SIGNALS", ""},
+                                     {"UCX_WARN_UNUSED_ENV_VARS", "n"},
+                                     {"UCX_MEM_MMAP_HOOK_MODE", "none"},
+                                     {"UCX_MEM_CUDA_HOOK_MODE", "none"},
+                                     {"UCX_RNDV_THRESH", "32K"},
+                                     {"UCX_RX_MPOOL_SIZES", "64,1kb,32kb"},
+                                     {"UCX_LOG_LEVEL", "fatal"}};
   for (const auto& [name, value] : defaults) ::setenv(name, value, 0);
 }
 
 }  // namespace
 
-Result<const CkptUcxApi*> load_ucx_plugin(const std::string& path, std::uint32_t num_ranks) {
+Result<const CkptUcxApi*> load_ucx_plugin(const std::string& path, const UcxNeeds& needs) {
   CKPT_FAULT_POINT("sys.dlopen");
-  set_defaults(num_ranks);
+  set_defaults(needs);
   std::string tried;
   for (const std::string& file : candidates(path)) {
     void* library = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed: UCX does not survive that

@@ -54,7 +54,13 @@ void api_abort(CkptUcx* ucx) {
 }
 void api_lane(CkptUcx* ucx, char* out, size_t bytes) { ucx->lane(out, bytes); }
 int api_destroy(CkptUcx* ucx) {
-  if (ucx->destroy() != 0) return 1;  // quarantined: what the library may still touch stays
+  if (ucx->destroy() != 0) {                              // quarantined: what the library may still touch stays
+    static auto* const kept = new std::vector<CkptUcx*>;  // never freed, and reachable
+    static std::mutex mutex;
+    const std::lock_guard<std::mutex> lock(mutex);
+    kept->push_back(ucx);
+    return 1;
+  }
   delete ucx;
   return 0;
 }

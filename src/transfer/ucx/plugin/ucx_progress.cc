@@ -31,6 +31,7 @@ void CkptUcx::post(const CkptUcxOp* ops, size_t count) {
 void CkptUcx::end(std::list<Running>::iterator entry, ucs_status_t status) {
   const CkptUcxOp op = entry->op;
   const bool peer_gone = op.peer < peers.size() && peers[op.peer].failed;
+  if (entry->ended != nullptr) *entry->ended = true;
   running.erase(entry);
   int outcome = CKPT_UCX_DONE;
   if (status != UCS_OK)
@@ -54,6 +55,7 @@ void CkptUcx::on_sent(void* request, ucs_status_t status, void* user) {
 void CkptUcx::on_received(void* request, ucs_status_t status, const ucp_tag_recv_info_t* info, void* user) {
   auto* entry = static_cast<Running*>(user);
   if (status == UCS_OK && info->length != entry->op.bytes) status = UCS_ERR_MESSAGE_TRUNCATED;
+  if (status == UCS_OK) entry->owner->peers[entry->op.peer].heard = true;
   on_sent(request, status, user);
 }
 
@@ -75,6 +77,9 @@ void CkptUcx::start(const CkptUcxOp& op) {
     param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
     param.memh = handle;
   }
+  // A message that has come in pieces before its receive ends by the callback, inside the call.
+  bool ended = false;
+  entry->ended = &ended;
   ucs_status_ptr_t request = nullptr;
   if (op.is_receive != 0) {
     param.cb.recv = on_received;
@@ -83,7 +88,12 @@ void CkptUcx::start(const CkptUcxOp& op) {
     param.cb.send = on_sent;
     request = ucp_tag_send_nbx(peer.endpoint, op.buffer, op.bytes, op.tag, &param);
   }
-  if (request == nullptr) return end(entry, UCS_OK);
+  if (ended) return;
+  entry->ended = nullptr;
+  if (request == nullptr) {
+    if (op.is_receive != 0) peer.heard = true;
+    return end(entry, UCS_OK);
+  }
   if (UCS_PTR_IS_ERR(request)) return end(entry, UCS_PTR_STATUS(request));
   entry->request = request;
 }

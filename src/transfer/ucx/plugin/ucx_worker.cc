@@ -78,6 +78,7 @@ int CkptUcx::connect(uint32_t peer, const void* address, char* error) {
   params.err_handler.cb = on_peer_error;
   params.err_handler.arg = &peers[peer];
   const ucs_status_t status = ucp_ep_create(worker, &params, &peers[peer].endpoint);
+  peers[peer].known = status == UCS_OK;
   return status == UCS_OK ? 0 : ckpt_ucx_fail(error, "connect to a peer", status);
 }
 
@@ -145,6 +146,8 @@ int CkptUcx::destroy() {
     thread.join();
     if (!settled) return 1;
   }
+  for (const Peer& peer : peers)
+    if (peer.known && !peer.heard) return 1;  // UCX 1.13 ends the process when it is ended in the middle of connecting
   for (const auto& [memory, entry] : registered) ucp_mem_unmap(context, entry.handle);
   destroy_worker();
   if (wake_fd >= 0) ::close(wake_fd);

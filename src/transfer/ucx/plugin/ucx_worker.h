@@ -25,12 +25,15 @@ struct CkptUcx {
     uint32_t rank = 0;
     ucp_ep_h endpoint = nullptr;
     bool failed = false;
+    bool known = false;
+    bool heard = false;  // a message of it has come: both ends of the connection stand
   };
   struct Running {
     CkptUcx* owner;
     CkptUcxOp op;
     void* request = nullptr;
     bool cancelled = false;
+    bool* ended = nullptr;  // while it is being started: set when it ends, since the entry is gone then
   };
   struct Registered {
     size_t bytes;
