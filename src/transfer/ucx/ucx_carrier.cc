@@ -104,7 +104,13 @@ Status UcxCarrier::greet(Group& group, Deadline deadline) {
     transfers.push_back({false, peer, kGreetingTag + rank_, &(*bytes)[2 * peer + 1], 1, ended});
   }
   start(std::move(transfers));
-  return work->wait(deadline, group.failed());
+  CKPT_RETURN_IF_ERROR(work->wait(deadline, group.failed()));
+  const auto flushed = std::make_shared<UcxWork>(1);
+  auto running = std::make_shared<Running>();
+  running->transfer.ended = [flushed](const Status& status) { flushed->transfer_ended(status); };
+  const CkptUcxOp flush{CKPT_UCX_FLUSH, rank_, 0, nullptr, 0, new Message{this, running, Message::Step::whole}};
+  api_->post(ucx_, &flush, 1);
+  return flushed->wait(deadline, group.failed());
 }
 
 bool UcxCarrier::copies_once(const Transfer& transfer) const {

@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define CKPT_UCX_ABI_VERSION 2u
+#define CKPT_UCX_ABI_VERSION 3u
 #define CKPT_UCX_TEXT_BYTES 512u
 
 /// How an operation ended.
@@ -23,9 +23,11 @@ enum CkptUcxOutcome {
 
 typedef struct CkptUcx CkptUcx;
 
-/// One tagged message. `buffer` is in use until `done` has been called for it, exactly once, on the plug-in's thread.
+/// One tagged message, or a flush. `buffer` is in use until `done` has been called for it, exactly once, on the plug-in's thread.
+enum CkptUcxKind { CKPT_UCX_SEND = 0, CKPT_UCX_RECEIVE = 1, CKPT_UCX_FLUSH = 2 };
+
 typedef struct {
-  int is_receive;
+  int kind;  ///< a flush ends when all that was sent before, UCX's own messages too, has left; of the rest it uses `user` only
   uint32_t peer;
   uint64_t tag;
   void* buffer;

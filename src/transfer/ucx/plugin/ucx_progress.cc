@@ -12,6 +12,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kSettleTime = std::chrono::seconds(3);
 constexpr int kSpinsBeforeSleep = 20;
+constexpr int kMostDrains = 1000;
 
 }  // namespace
 
@@ -30,6 +31,7 @@ void CkptUcx::post(const CkptUcxOp* ops, size_t count) {
 
 void CkptUcx::end(std::list<Running>::iterator entry, ucs_status_t status) {
   const CkptUcxOp op = entry->op;
+  if (op.kind == CKPT_UCX_FLUSH && status == UCS_OK) flushed = true;
   const bool peer_gone = op.peer < peers.size() && peers[op.peer].failed;
   if (entry->ended != nullptr) *entry->ended = true;
   running.erase(entry);
@@ -69,11 +71,12 @@ void CkptUcx::start(const CkptUcxOp& op) {
   running.push_back({this, op, nullptr, false});
   const auto entry = std::prev(running.end());
   Peer& peer = peers[op.peer];
-  if (aborted || peer.failed || peer.endpoint == nullptr) return end(entry, UCS_ERR_CANCELED);
+  const bool flush = op.kind == CKPT_UCX_FLUSH;
+  if (aborted || peer.failed || (peer.endpoint == nullptr && !flush)) return end(entry, UCS_ERR_CANCELED);
   ucp_request_param_t param{};
   param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
   param.user_data = &*entry;
-  if (const ucp_mem_h handle = handle_of(op.buffer, op.bytes)) {
+  if (const ucp_mem_h handle = flush ? nullptr : handle_of(op.buffer, op.bytes)) {
     param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
     param.memh = handle;
   }
@@ -81,7 +84,10 @@ void CkptUcx::start(const CkptUcxOp& op) {
   bool ended = false;
   entry->ended = &ended;
   ucs_status_ptr_t request = nullptr;
-  if (op.is_receive != 0) {
+  if (flush) {
+    param.cb.send = on_sent;
+    request = ucp_worker_flush_nbx(worker, &param);
+  } else if (op.kind == CKPT_UCX_RECEIVE) {
     param.cb.recv = on_received;
     request = ucp_tag_recv_nbx(worker, op.buffer, op.bytes, op.tag, ~uint64_t{0}, &param);
   } else {
@@ -91,7 +97,7 @@ void CkptUcx::start(const CkptUcxOp& op) {
   if (ended) return;
   entry->ended = nullptr;
   if (request == nullptr) {
-    if (op.is_receive != 0) peer.heard = true;
+    if (op.kind == CKPT_UCX_RECEIVE) peer.heard = true;
     return end(entry, UCS_OK);
   }
   if (UCS_PTR_IS_ERR(request)) return end(entry, UCS_PTR_STATUS(request));
@@ -114,13 +120,16 @@ void CkptUcx::start_posted() {
 /// A forced close settles sends whose receiver never comes; it does not settle an unmatched receive: each of those must be cancelled by hand.
 void CkptUcx::cancel_where_due() {
   if (!aborted && !peer_failed) return;
+  // A peer's request to connect that is here already must find its endpoint, or UCX makes one of its own, and cannot be ended while it does.
+  for (int i = 0; i < kMostDrains && ucp_worker_progress(worker) != 0; ++i) {
+  }
   for (Peer& peer : peers)
     if (peer.endpoint != nullptr && (aborted || peer.failed)) force_close(peer);
   for (auto it = running.begin(); it != running.end();) {
     Running& entry = *it++;  // a cancel may end the entry at once
     if (entry.cancelled || entry.request == nullptr || (!aborted && !peers[entry.op.peer].failed)) continue;
     entry.cancelled = true;
-    if (entry.op.is_receive != 0) ucp_request_cancel(worker, entry.request);
+    if (entry.op.kind == CKPT_UCX_RECEIVE) ucp_request_cancel(worker, entry.request);
   }
 }
 

@@ -147,7 +147,7 @@ int CkptUcx::destroy() {
     if (!settled) return 1;
   }
   for (const Peer& peer : peers)
-    if (peer.known && !peer.heard) return 1;  // UCX 1.13 ends the process when it is ended in the middle of connecting
+    if (peer.known && !(peer.heard && flushed)) return 1;  // UCX 1.13 ends the process when it is ended in the middle of connecting
   for (const auto& [memory, entry] : registered) ucp_mem_unmap(context, entry.handle);
   destroy_worker();
   if (wake_fd >= 0) ::close(wake_fd);

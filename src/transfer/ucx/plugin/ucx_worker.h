@@ -73,6 +73,7 @@ struct CkptUcx {
   int wake_fd = -1;
   std::vector<Peer> peers;
   std::list<Running> running;
+  bool flushed = false;        // once: connected on both sides, as far as this one can tell
   std::vector<void*> closing;  // requests of forced closes
   std::mutex mutex;            // guards what follows
   std::deque<CkptUcxOp> posted;
