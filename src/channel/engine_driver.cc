@@ -130,8 +130,10 @@ class HttpEngineDriver final : public EngineDriver {
   Status poll_until_ready(Deadline deadline, const AbortSignal& abort) {
     std::string last_answer = "none";
     for (Duration pause = kFirstPause;; pause = std::min(pause * 2, kLongestPause)) {
-      CKPT_ASSIGN_OR_RETURN(const bool ready, try_once(deadline, abort, last_answer));
+      std::string answer;
+      CKPT_ASSIGN_OR_RETURN(const bool ready, try_once(deadline, abort, answer));
       if (ready) return Status::success();
+      if (!deadline.passed() || last_answer == "none") last_answer = std::move(answer);  // that the time was up says less than what came before
       CKPT_RETURN_IF_ERROR(pause_for(std::min(pause, deadline.remaining()), abort));
       if (deadline.passed())
         return Status(StatusCode::deadline_exceeded, Scope::peer, "engine {} is not ready; last answer: {}", endpoint_, last_answer)

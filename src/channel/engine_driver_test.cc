@@ -263,7 +263,7 @@ TEST(EngineDriver, WaitsWhileNotReadyAndEndsAtEveryOtherAnswer) {
   {
     nobody = RawServer([](int) {}).url();
   }
-  EXPECT_THAT(driver_of(nobody, EngineKind::vllm)->wait_ready(Deadline::after(120ms), abort),
+  EXPECT_THAT(driver_of(nobody, EngineKind::vllm)->wait_ready(Deadline::after(1s), abort),
               Is(StatusCode::deadline_exceeded, AllOf(HasSubstr("is not ready"), HasSubstr("cannot connect"))));
 
   TestServer server;
