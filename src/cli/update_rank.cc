@@ -1,6 +1,5 @@
 #include "cli/update_rank.h"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -66,27 +65,22 @@ Status write_trace(ParameterServer& server, const std::string& path, Deadline de
 }
 
 /// A step that failed here ends it for all ranks, with the error that the group takes.
-Status end_for_all(Group& group, const Status& mine, Stage stage) {
+Status end_where_failed(Group& group, const Status& mine, Stage stage) {
   if (mine.ok()) return mine;
-  const Status placed = mine.at_stage(name(stage)).at_rank(static_cast<int>(group.rank()));
-  group.abort(placed);
-  const AbortSignal never;
-  static_cast<void>(wait_until_ready(group.failed().fd(), POLLIN, Deadline::after(std::chrono::seconds(2)), never, "the group's error"));
-  const Status agreed = group.failed().check();
-  return agreed.ok() ? placed : agreed;
+  return end_for_all(group, mine.at_stage(name(stage)).at_rank(static_cast<int>(group.rank())));
 }
 
 /// Registration is local; its outcome is agreed, so that one bad file ends all ranks with the same error.
 Status load(ParameterServer& server, const UpdateArguments& arguments, Deadline deadline, const AbortSignal& abort) {
   const Status loaded =
       server.register_checkpoint(arguments.checkpoint_name, {arguments.checkpoint_path, {}}, {arguments.verify, arguments.adopt}, deadline, abort);
-  CKPT_RETURN_IF_ERROR(end_for_all(server.group(), loaded.ok() ? abort.check() : loaded, Stage::load));
+  CKPT_RETURN_IF_ERROR(end_where_failed(server.group(), loaded.ok() ? abort.check() : loaded, Stage::load));
   return server.group().agree("load", Status::success(), deadline).at_stage("load");
 }
 
 Status update(ParameterServer& server, const UpdateArguments& arguments, const CommonOptions& common, Deadline deadline, const AbortSignal& abort) {
   CKPT_RETURN_IF_ERROR(load(server, arguments, deadline, abort));
-  CKPT_RETURN_IF_ERROR(end_for_all(server.group(), server.gather_metas(arguments.checkpoint_name, deadline, abort), Stage::gather));
+  CKPT_RETURN_IF_ERROR(end_where_failed(server.group(), server.gather_metas(arguments.checkpoint_name, deadline, abort), Stage::gather));
   const bool first = server.group().rank() == 0;
   if (first && !arguments.save_metas_file.empty()) {
     CKPT_ASSIGN_OR_RETURN(const std::string metas, server.metas_json(arguments.checkpoint_name));

@@ -64,6 +64,9 @@ class Group {
 /// Joins; returns when all ranks are there. unavailable, deadline_exceeded, failed_precondition (wrong token, rank taken).
 [[nodiscard]] Result<std::unique_ptr<Group>> join_group(const GroupOptions& options, Deadline deadline, const AbortSignal& abort);
 
+/// Ends the current operation of every rank with `mine`, an error, and returns the error that the group took: the first that reached the store.
+[[nodiscard]] Status end_for_all(Group& group, const Status& mine);
+
 /// A group of one: no store, no sockets.
 [[nodiscard]] std::unique_ptr<Group> solitary_group();
 

@@ -1,14 +1,20 @@
+#include <poll.h>
+
 #include <deque>
 
 #include "base/check.h"
 #include "base/fault_point.h"
 #include "os/abort_relay.h"
+#include "os/wait_fd.h"
 #include "rendezvous/group.h"
 #include "rendezvous/status_wire.h"
 #include "rendezvous/store_client.h"
 
 namespace ckpt {
 namespace {
+
+/// How long a failing rank waits to hear which rank's error the group has taken.
+constexpr Duration kErrorSettleTime = std::chrono::seconds(2);
 
 /// The lowest rank that failed speaks for all.
 Status agree_by_gather(Group& group, std::string_view what, const Status& mine, Deadline deadline) {
@@ -154,6 +160,14 @@ Result<std::unique_ptr<Group>> join_group(const GroupOptions& options, Deadline 
   auto group = std::make_unique<StoreGroup>(options);
   CKPT_RETURN_IF_ERROR(group->join(Patience::until_deadline, deadline, abort).with_note("join as rank {} of {}", options.rank, options.num_ranks));
   return std::unique_ptr<Group>(std::move(group));
+}
+
+Status end_for_all(Group& group, const Status& mine) {
+  group.abort(mine);
+  const AbortSignal never;
+  static_cast<void>(wait_until_ready(group.failed().fd(), POLLIN, Deadline::after(kErrorSettleTime), never, "the group's error"));
+  const Status agreed = group.failed().check();
+  return agreed.ok() ? mine : agreed;
 }
 
 std::unique_ptr<Group> solitary_group() { return std::make_unique<SolitaryGroup>(); }

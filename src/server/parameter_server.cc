@@ -46,11 +46,18 @@ ParameterServer::~ParameterServer() {
 
 Result<std::unique_ptr<ParameterServer>> ParameterServer::create(std::unique_ptr<Group> group, const Settings& settings, StageProgress progress) {
   std::unique_ptr<ParameterServer> server(new ParameterServer(std::move(group), settings, std::move(progress)));
-  CKPT_ASSIGN_OR_RETURN(server->host_, boot_id());
-  CKPT_ASSIGN_OR_RETURN(server->device_, make_device(settings, server->group_->rank()));
-  server->pool_ = make_host_pool(*server->device_);
-  CKPT_ASSIGN_OR_RETURN(server->pipeline_, UpdatePipeline::create(*server->device_));
+  Group& all = *server->group_;
+  const Status status = server->prepare();
+  if (!status.ok()) return end_for_all(all, status.at_stage(name(Stage::load)).at_rank(static_cast<int>(all.rank())));
   return server;
+}
+
+Status ParameterServer::prepare() {
+  CKPT_ASSIGN_OR_RETURN(host_, boot_id());
+  CKPT_ASSIGN_OR_RETURN(device_, make_device(settings_, group_->rank()));
+  pool_ = make_host_pool(*device_);
+  CKPT_ASSIGN_OR_RETURN(pipeline_, UpdatePipeline::create(*device_));
+  return Status::success();
 }
 
 Status ParameterServer::load(Registration& registration, Deadline deadline, const AbortSignal& abort) {

@@ -93,6 +93,7 @@ class ParameterServer {
     std::unique_ptr<BucketTable> buckets;
   };
   ParameterServer(std::unique_ptr<Group> group, const Settings& settings, StageProgress progress);
+  [[nodiscard]] Status prepare();
 
   [[nodiscard]] Status load(Registration& registration, Deadline deadline, const AbortSignal& abort);
   [[nodiscard]] Result<std::uint64_t> free_device_bytes();

@@ -1,23 +1,14 @@
 #include "server/update_session.h"
 
 #include <malloc.h>
-#include <poll.h>
 
 #include <nlohmann/json.hpp>
 
 #include "base/fault_point.h"
 #include "base/log.h"
-#include "os/wait_fd.h"
 #include "server/session_dirs.h"
 
 namespace ckpt {
-namespace {
-
-/// How long a failing rank waits to hear which rank's error the group has taken.
-constexpr Duration kErrorSettleTime = std::chrono::seconds(2);
-
-}  // namespace
-
 UpdateSession::UpdateSession(ParameterServer& server, const std::string& name, ParameterServer::Registration& registration,
                              const UpdateTarget& target, Deadline deadline, const AbortSignal& abort)
     : server_(server),
@@ -58,19 +49,9 @@ Status UpdateSession::step(Stage stage, const char* what, Status (UpdateSession:
   if (mine.ok()) mine = stop_.check();
   span.end();
   if (std::string_view(what) != "transfer") totals_[static_cast<std::size_t>(stage)].busy += Clock::real().now() - begin;
-  if (!mine.ok()) return fail_all(mine.at_stage(ckpt::name(stage)).at_rank(static_cast<int>(rank_)));
+  if (!mine.ok()) return end_for_all(*server_.group_, mine.at_stage(ckpt::name(stage)).at_rank(static_cast<int>(rank_)));
   const Status agreed = server_.group_->agree(what, mine, deadline_);
   return agreed.at_stage(ckpt::name(stage));
-}
-
-Status UpdateSession::fail_all(const Status& status) {
-  // The first error that reaches the store wins, and every rank returns that one.
-  Group& group = *server_.group_;
-  group.abort(status);
-  const AbortSignal never;
-  static_cast<void>(wait_until_ready(group.failed().fd(), POLLIN, Deadline::after(kErrorSettleTime), never, "the group's error"));
-  const Status agreed = group.failed().check();
-  return agreed.ok() ? status : agreed;
 }
 
 Status UpdateSession::map_groups() {

@@ -39,7 +39,6 @@ class UpdateSession {
 
   /// Runs a step under its stage's name and makes all ranks agree on its outcome.
   [[nodiscard]] Status step(Stage stage, const char* what, Status (UpdateSession::*work)());
-  [[nodiscard]] Status fail_all(const Status& status);
   [[nodiscard]] Result<Dialect> session_dialect() const;
   [[nodiscard]] Result<UpdateReport> report();
   [[nodiscard]] bool leads() const { return group_.endpoint.has_value() && group_.first_rank == rank_; }
