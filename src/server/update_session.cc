@@ -9,6 +9,7 @@
 #include "server/session_dirs.h"
 
 namespace ckpt {
+
 UpdateSession::UpdateSession(ParameterServer& server, const std::string& name, ParameterServer::Registration& registration,
                              const UpdateTarget& target, Deadline deadline, const AbortSignal& abort)
     : server_(server),
