@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/fault_point.h"
+#include "base/thread_annotations.h"
 
 namespace ckpt {
 namespace {
@@ -53,6 +54,8 @@ void set_defaults(const UcxNeeds& needs) {
 
 Result<const CkptUcxApi*> load_ucx_plugin(const std::string& path, const UcxNeeds& needs) {
   CKPT_FAULT_POINT("sys.dlopen");
+  static Mutex one_at_a_time;  // a group must not read the environment while another one sets it
+  const MutexLock lock(one_at_a_time);
   set_defaults(needs);
   std::string tried;
   for (const std::string& file : candidates(path)) {
