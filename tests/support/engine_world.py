@@ -66,7 +66,7 @@ class World:
         }
         for name in ("RANK", "WORLD_SIZE", "CKPT_FAULT", "CKPT_FAULT_RANK"):
             self.environment.pop(name, None)
-        self.shared_memory = set(os.listdir("/dev/shm"))
+        self.shared_memory = shared_memory()
         self.engines: list[Engine] = []
 
     def checkpoint(self, name: str, shape: str, seed: int) -> Path:
@@ -95,12 +95,12 @@ class World:
         """Sockets, journal entries and shared memory that nobody should hold any more. Other programs of the machine may have objects in /dev/shm for a
         moment: those that stay count."""
         left = [str(path) for folder in ("ckpt-engine/sockets", "ckpt-engine/journal") for path in (self.runtime / folder).glob("*")]
-        shared = set(os.listdir("/dev/shm")) - self.shared_memory
+        shared = shared_memory() - self.shared_memory
         for _ in range(10):
             if not shared:
                 break
             time.sleep(0.2)
-            shared &= set(os.listdir("/dev/shm"))
+            shared &= shared_memory()
         return left + sorted(shared)
 
     def close(self) -> None:
@@ -122,6 +122,11 @@ def finish(process: subprocess.Popen, limit_s: float) -> subprocess.CompletedPro
         out, err = process.communicate()
         raise AssertionError(f"did not end within {limit_s} s\n{out}\n{err}") from None
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def shared_memory() -> set[str]:
+    """Names of the objects in /dev/shm. Directories are somebody's files."""
+    return {entry.name for entry in os.scandir("/dev/shm") if not entry.is_dir(follow_symlinks=False)}
 
 
 def children(pid: int) -> list[int]:
