@@ -31,7 +31,8 @@ Result<Found> free_worker(const JournaledSession& session, Deadline deadline) {
   const AbortSignal never;
   remove_session_files(session.address);
   CKPT_ASSIGN_OR_RETURN(const auto socket, ZmqSocket::open(ZmqSocket::Role::request_and_bind, session.address, {}));
-  if (!socket->wait_for_peer(deadline.capped(kComing), never).ok()) return Found::nobody;
+  if (!socket->wait_for_peer(deadline.capped(kComing), never).ok())
+    return socket->had_peer() ? Found::freed : Found::nobody;  // one may come and leave between two looks
   const std::string_view text = "the parameter server died during the update";
   const std::string message = session.native ? encode_native_abort(text) : pickle_abort(text);
   return deliver_abort(*socket, message, false, deadline.capped(kLeaving)) ? Found::freed : Found::busy;

@@ -44,6 +44,8 @@ class ZmqSocket {
   [[nodiscard]] bool peer_leaves_within(Duration timeout);
   /// Whether a peer is connected, by what the monitor has said so far.
   [[nodiscard]] bool has_peer();
+  /// Whether one was there at any time.
+  [[nodiscard]] bool had_peer() const { return had_peer_; }
   /// Whether the process of the last peer is stopped (SIGSTOP, a debugger): its heartbeat may have been missed, and still it comes back. Sender only.
   [[nodiscard]] bool peer_is_stopped();
 
