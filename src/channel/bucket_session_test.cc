@@ -23,9 +23,8 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing::Is;
+using testing::soon;
 using testing::TemporaryDirectory;
-
-Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
 
 /// What a scripted worker answers, message by message; it leaves after the last one.
 struct Script {

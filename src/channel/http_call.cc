@@ -7,9 +7,9 @@
 #include <sys/socket.h>
 
 #include <array>
-#include <system_error>
 
 #include "base/fault_point.h"
+#include "os/threads.h"
 
 namespace ckpt {
 namespace {
@@ -54,13 +54,10 @@ httplib::Request to_library(const HttpUrl& url, const HttpRequest& request) {
 }  // namespace
 
 Result<std::unique_ptr<HttpCall>> HttpCall::start(const HttpUrl& url, HttpRequest request, std::function<void(const Result<HttpReply>&)> on_end) {
-  CKPT_FAULT_POINT("sys.thread");
   std::unique_ptr<HttpCall> call(new HttpCall(url, std::move(request)));
-  try {
-    call->thread_ = std::thread([raw = call.get(), on_end = std::move(on_end)] { raw->run(on_end); });
-  } catch (const std::system_error& error) {
-    return Status(StatusCode::resource_exhausted, Scope::operation, "{}: no thread for the call: {}", call->what(), error.what());
-  }
+  Result<std::thread> thread = start_thread("carry out the call", [raw = call.get(), on_end = std::move(on_end)] { raw->run(on_end); });
+  if (!thread.ok()) return thread.status().with_note("{}", call->what());
+  call->thread_ = std::move(thread).value();
   return call;
 }
 

@@ -22,9 +22,8 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing::Is;
+using testing::soon;
 using testing::TemporaryDirectory;
-
-Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
 
 /// A worker of the field knows nothing of disconnects: it waits on, whoever it is that connects at the other end.
 std::string hear(ZmqSocket& socket) {
@@ -105,6 +104,7 @@ TEST_F(RecoveryTest, AWorkerThatIsBusyWhenTheUpdateFailsIsFreedByTheNextOne) {
   auto session = open(Dialect::two);
   session->engine_asked();
   std::promise<void> loaded;
+  std::promise<void> alone;
   std::string heard;
   std::thread worker([&] {
     const AbortSignal never;
@@ -113,6 +113,8 @@ TEST_F(RecoveryTest, AWorkerThatIsBusyWhenTheUpdateFailsIsFreedByTheNextOne) {
     ASSERT_OK(socket->send("", soon(), never, "answer"));
     hear(*socket);               // a bucket
     loaded.get_future().wait();  // load_weights
+    EXPECT_TRUE(socket->peer_leaves_within(soon().remaining()));
+    alone.set_value();
     ASSERT_OK(socket->wait_for_peer(soon(), never));
     ASSERT_OK(socket->send("", soon(), never, "answer"));  // to nobody: who asked is gone
     heard = hear(*socket);
@@ -124,6 +126,7 @@ TEST_F(RecoveryTest, AWorkerThatIsBusyWhenTheUpdateFailsIsFreedByTheNextOne) {
   EXPECT_EQ(*recover_sessions(dir_ / "journal", Deadline::after(std::chrono::seconds(1))), 0);  // it is busy still
   ASSERT_EQ(num_entries(), 1u);
   loaded.set_value();
+  alone.get_future().wait();  // else it could answer the sender before, and be gone when the next one comes
   EXPECT_EQ(*recover_sessions(dir_ / "journal", soon()), 1);
   worker.join();
   EXPECT_THAT(heard, HasSubstr("the parameter server died"));

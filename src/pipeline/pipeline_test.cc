@@ -15,9 +15,8 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing::Is;
+using testing::soon;
 using testing::TemporaryDirectory;
-
-Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
 
 TEST(BlockingQueue, ItemsComeInOrderAndTheErrorStays) {
   BlockingQueue<int> queue;

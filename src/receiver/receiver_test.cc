@@ -24,6 +24,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing::Is;
+using testing::soon;
 using testing::TemporaryDirectory;
 
 class RecordingSink final : public UpdateSink {
@@ -62,7 +63,6 @@ class SessionTest : public ::testing::Test {
     worker_.join();
     return outcome_;
   }
-  static Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
   std::string text_at(std::uint64_t offset, std::uint64_t bytes) const { return {reinterpret_cast<const char*>(buffer_->data()) + offset, bytes}; }
   std::string bucket_of(std::uint32_t index, std::span<const UnitCheck> checks = {}) const {
     const PlacedTensor placed[] = {{&a_, 0}, {&b_, 4096}};

@@ -11,8 +11,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing::Is;
-
-Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
+using testing::soon;
 
 class StoreGroupTest : public ::testing::Test {
  protected:

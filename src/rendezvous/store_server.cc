@@ -4,14 +4,13 @@
 
 #include <algorithm>
 #include <map>
-#include <system_error>
 #include <thread>
 #include <vector>
 
-#include "base/fault_point.h"
 #include "base/log.h"
 #include "base/thread_annotations.h"
 #include "os/socket.h"
+#include "os/threads.h"
 #include "rendezvous/membership.h"
 #include "rendezvous/message_stream.h"
 #include "rendezvous/silence.h"
@@ -38,12 +37,14 @@ struct Connection {
 class Server final : public StoreServer {
  public:
   Server(StoreServerOptions options, const Hello& expected, Listener listener)
-      : options_(std::move(options)), expected_(expected), listener_(std::move(listener)), members_(options_.num_ranks), thread_([this] {
-          serve();
-        }) {}
+      : options_(std::move(options)), expected_(expected), listener_(std::move(listener)), members_(options_.num_ranks) {}
   ~Server() override {
     quit_.trigger_from_signal_handler();
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
+  }
+  [[nodiscard]] Status start() {
+    CKPT_ASSIGN_OR_RETURN(thread_, start_thread("start the store", [this] { serve(); }));
+    return Status::success();
   }
   [[nodiscard]] StoreAddress address() const override { return {options_.host, listener_.port()}; }
   [[nodiscard]] Status wait_until_empty(Deadline deadline, const AbortSignal& abort) override CKPT_EXCLUDES(mutex_) {
@@ -235,12 +236,9 @@ Result<std::unique_ptr<StoreServer>> StoreServer::start(const StoreServerOptions
   Result<Listener> bound = Listener::tcp(options.host, options.port, deadline, never);
   if (!bound.ok()) return bound.status().with_note("start the store");
   Listener listener = std::move(bound).value();
-  CKPT_FAULT_POINT("sys.thread");
-  try {
-    return std::unique_ptr<StoreServer>(std::make_unique<Server>(options, expected, std::move(listener)));
-  } catch (const std::system_error& error) {
-    return Status(StatusCode::resource_exhausted, Scope::process, "start the store: no thread: {}", error.what());
-  }
+  auto server = std::make_unique<Server>(options, expected, std::move(listener));
+  CKPT_RETURN_IF_ERROR(server->start());
+  return std::unique_ptr<StoreServer>(std::move(server));
 }
 
 }  // namespace ckpt

@@ -20,6 +20,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing::Is;
+using testing::soon;
 
 struct Backend {
   const char* name;
@@ -39,7 +40,6 @@ class DeviceConformance : public ::testing::TestWithParam<Backend> {
     ASSERT_OK(made);
     device_ = std::move(made).value();
   }
-  static Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
   static Bytes pattern(std::size_t bytes, unsigned seed) {
     Bytes data(bytes);
     for (std::size_t at = 0; at < bytes; at += sizeof(std::uint64_t)) {

@@ -11,6 +11,7 @@ namespace {
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
 using testing::Is;
+using testing::soon;
 
 /// Our own TCP store.
 class TcpBackend {
@@ -39,7 +40,6 @@ struct Names {
 template <typename Backend>
 class Store : public ::testing::Test {
  protected:
-  static Deadline soon() { return Deadline::after(20s); }
   Backend backend_;
   decltype(backend_.connect()) a_ = backend_.connect();
   decltype(backend_.connect()) b_ = backend_.connect();
@@ -48,10 +48,10 @@ using Backends = ::testing::Types<TcpBackend>;
 TYPED_TEST_SUITE(Store, Backends, Names);
 
 TYPED_TEST(Store, OneSetsAndTheOtherGets) {
-  EXPECT_THAT(this->a_->get("k", this->soon()), Is(StatusCode::not_found, HasSubstr("\"k\"")));
-  EXPECT_OK(this->a_->set("k", to_bytes("v1"), this->soon()));
-  EXPECT_OK(this->a_->set("k", to_bytes("v2"), this->soon()));
-  const auto value = this->b_->get("k", this->soon());
+  EXPECT_THAT(this->a_->get("k", soon()), Is(StatusCode::not_found, HasSubstr("\"k\"")));
+  EXPECT_OK(this->a_->set("k", to_bytes("v1"), soon()));
+  EXPECT_OK(this->a_->set("k", to_bytes("v2"), soon()));
+  const auto value = this->b_->get("k", soon());
   ASSERT_OK(value);
   EXPECT_EQ(as_text(value->bytes), "v2");
   EXPECT_EQ(value->version, 2);
@@ -59,49 +59,49 @@ TYPED_TEST(Store, OneSetsAndTheOtherGets) {
 
 TYPED_TEST(Store, WaitEndsAtItsDeadline) {
   EXPECT_THAT(this->a_->wait("never", Deadline::after(20ms)), Is(StatusCode::deadline_exceeded, HasSubstr("\"never\"")));
-  EXPECT_OK(this->a_->set("never", {}, this->soon()));  // the connection is as good as before
+  EXPECT_OK(this->a_->set("never", {}, soon()));  // the connection is as good as before
 }
 
 TYPED_TEST(Store, WaitEndsWhenTheKeyComes) {
-  std::thread setter([this] { EXPECT_OK(this->a_->set("k", to_bytes("v"), this->soon())); });
-  const auto value = this->b_->wait("k", this->soon());
+  std::thread setter([this] { EXPECT_OK(this->a_->set("k", to_bytes("v"), soon())); });
+  const auto value = this->b_->wait("k", soon());
   setter.join();
   ASSERT_OK(value);
   EXPECT_EQ(as_text(value->bytes), "v");
 }
 
 TYPED_TEST(Store, WatchSeesEachChangeOnce) {
-  EXPECT_OK(this->a_->set("k", to_bytes("1"), this->soon()));
-  EXPECT_EQ(this->b_->watch("k", 0, this->soon())->version, 1);
+  EXPECT_OK(this->a_->set("k", to_bytes("1"), soon()));
+  EXPECT_EQ(this->b_->watch("k", 0, soon())->version, 1);
   EXPECT_THAT(this->b_->watch("k", 1, Deadline::after(20ms)), Is(StatusCode::deadline_exceeded));
-  EXPECT_OK(this->a_->set("k", to_bytes("2"), this->soon()));
-  EXPECT_EQ(as_text(this->b_->watch("k", 1, this->soon())->bytes), "2");
+  EXPECT_OK(this->a_->set("k", to_bytes("2"), soon()));
+  EXPECT_EQ(as_text(this->b_->watch("k", 1, soon())->bytes), "2");
 }
 
 TYPED_TEST(Store, AddCountsFromZeroForBoth) {
   std::vector<std::thread> threads;
   for (auto* client : {this->a_.get(), this->b_.get()})
     threads.emplace_back([client, this] {
-      for (int i = 0; i < 50; ++i) EXPECT_OK(client->add("n", 2, this->soon()));
+      for (int i = 0; i < 50; ++i) EXPECT_OK(client->add("n", 2, soon()));
     });
   for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(*this->a_->add("n", -200, this->soon()), 0);
-  EXPECT_OK(this->a_->set("text", to_bytes("x"), this->soon()));
-  EXPECT_THAT(this->a_->add("text", 1, this->soon()), Is(StatusCode::failed_precondition, HasSubstr("no number")));
-  EXPECT_OK(this->a_->add("max", INT64_MAX, this->soon()));
-  EXPECT_THAT(this->a_->add("max", 1, this->soon()), Is(StatusCode::failed_precondition, HasSubstr("too large")));
+  EXPECT_EQ(*this->a_->add("n", -200, soon()), 0);
+  EXPECT_OK(this->a_->set("text", to_bytes("x"), soon()));
+  EXPECT_THAT(this->a_->add("text", 1, soon()), Is(StatusCode::failed_precondition, HasSubstr("no number")));
+  EXPECT_OK(this->a_->add("max", INT64_MAX, soon()));
+  EXPECT_THAT(this->a_->add("max", 1, soon()), Is(StatusCode::failed_precondition, HasSubstr("too large")));
 }
 
 TYPED_TEST(Store, CompareSetLetsOneWin) {
-  EXPECT_EQ(*this->a_->compare_set("k", 0, to_bytes("a"), this->soon()), 1);
-  EXPECT_THAT(this->b_->compare_set("k", 0, to_bytes("b"), this->soon()), Is(StatusCode::failed_precondition, HasSubstr("version 1, not 0")));
-  EXPECT_EQ(as_text(this->b_->get("k", this->soon())->bytes), "a");
+  EXPECT_EQ(*this->a_->compare_set("k", 0, to_bytes("a"), soon()), 1);
+  EXPECT_THAT(this->b_->compare_set("k", 0, to_bytes("b"), soon()), Is(StatusCode::failed_precondition, HasSubstr("version 1, not 0")));
+  EXPECT_EQ(as_text(this->b_->get("k", soon())->bytes), "a");
 }
 
 TYPED_TEST(Store, KeysOutOfBoundsAreRefused) {
-  EXPECT_THAT(this->a_->set("", {}, this->soon()), Is(StatusCode::invalid_argument));
-  EXPECT_THAT(this->a_->set(std::string(1025, 'k'), {}, this->soon()), Is(StatusCode::invalid_argument));
-  EXPECT_OK(this->a_->set(std::string(1024, 'k'), Bytes(1 << 20), this->soon()));
+  EXPECT_THAT(this->a_->set("", {}, soon()), Is(StatusCode::invalid_argument));
+  EXPECT_THAT(this->a_->set(std::string(1025, 'k'), {}, soon()), Is(StatusCode::invalid_argument));
+  EXPECT_OK(this->a_->set(std::string(1024, 'k'), Bytes(1 << 20), soon()));
 }
 
 }  // namespace

@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from engine_world import SLOW, children, finish, wait_for
+from engine_world import SLOW, children, finish, one_error, wait_for
 from expected_shards import expected, reported
 
 # Stage → the fault point of a rank that lies in it. The nth pass is chosen to be in the middle where there are several.
@@ -23,17 +23,6 @@ RANK_POINTS = {
 # Stage → the fault point of an engine's worker.
 WORKER_POINTS = {"hand-over": "receiver.before_apply:2", "release": "receiver.before_prepare:1", "commit": "receiver.before_finish:1"}
 LIMIT_S = 14
-
-
-@pytest.fixture
-def loaded(world):
-    """One engine of two workers that serves v1."""
-    world.v1 = world.checkpoint("v1", "tiny-qwen3", 1)
-    world.v2 = world.checkpoint("v2", "tiny-qwen3", 2)
-    world.known = {"v1": expected(world.v1, 2), "v2": expected(world.v2, 2)}
-    world.engine(world.v1, 2)
-    assert update(world, world.v1, "v1").returncode == 0
-    return world
 
 
 def update(world, checkpoint, version, **environment):
@@ -54,19 +43,12 @@ def expect_whole(world, versions, cleaned=True):
     assert world.left_over() == []
 
 
-def expect_one_error(ended):
-    """The error is the last line, stands alone, and says more than a code."""
-    errors = [line for line in ended.stderr.splitlines() if line.startswith("ckpt-engine: ")]
-    assert ended.returncode != 0 and len(errors) == 1, ended.stderr
-    return errors[0]
-
-
 @pytest.mark.parametrize("victim", [0, 1])
 @pytest.mark.parametrize("action", ["kill", "stop", "error"])
 @pytest.mark.parametrize("stage", RANK_POINTS)
 def test_a_rank(loaded, stage, action, victim):
     ended = update(loaded, loaded.v2, "v2", CKPT_FAULT=f"{RANK_POINTS[stage]}:{action}", CKPT_FAULT_RANK=str(victim))
-    error = expect_one_error(ended)
+    error = one_error(ended)
     assert f"rank {victim}" in error or "worker" in error or "engine" in error, error
     if action == "error":
         assert "injected fault" in error and f"{stage}: " in error, error
@@ -87,7 +69,7 @@ def test_a_worker(world, stage, action):
     assert update(world, world.v1, "v1").returncode == 0
     ended = update(world, world.v2, "v2")
     assert once.exists(), "the fault did not strike"
-    expect_one_error(ended)
+    one_error(ended)
     expect_whole(world, {"v1", "v2"} if stage == "commit" else {"v1"})
 
 
@@ -105,7 +87,7 @@ def test_the_front_of_an_engine(loaded, number):
     front = loaded.engines[0].process
     front.send_signal(number)
     ended = finish(process, LIMIT_S * 2 * SLOW + 20)
-    expect_one_error(ended)
+    one_error(ended)
     if number == signal.SIGSTOP:
         front.send_signal(signal.SIGCONT)
         expect_whole(loaded, {"v1", "v2"})
@@ -147,7 +129,7 @@ def test_the_nth_system_call_of_a_rank(loaded):
             break
         if ended.returncode != 0:
             failures += 1
-            expect_one_error(ended)
+            one_error(ended)
         weights = loaded.engines[0].weights()
         assert weights["version"] in ("v1", "v2") and reported(weights) == loaded.known[weights["version"]], nth
         assert loaded.left_over() == []

@@ -11,31 +11,21 @@ import threading
 import time
 
 import pytest
-from engine_world import SLOW, finish, wait_for
-from expected_shards import expected, reported
-
-
-@pytest.fixture
-def loaded(world):
-    """One engine of two workers that serves v1."""
-    world.v1 = world.checkpoint("v1", "tiny-qwen3", 1)
-    world.v2 = world.checkpoint("v2", "tiny-qwen3", 2)
-    world.engine(world.v1, 2)
-    assert world.update(world.v1, "v1", "--engine", "ckpt", ranks=2).returncode == 0
-    return world
+from engine_world import SLOW, finish, one_error, wait_for
+from expected_shards import reported
 
 
 def expect_unharmed(world, ended):
-    errors = [line for line in ended.stderr.splitlines() if line.startswith("ckpt-engine: ")]
-    assert ended.returncode > 0 and len(errors) == 1, ended.stderr
+    error = one_error(ended)
+    assert ended.returncode > 0, ended.stderr
     engine = world.engines[0]
     weights = wait_for(lambda: (found := engine.weights())["state"] == "serving" and found, "the engine to serve")
-    assert weights["version"] == "v1" and reported(weights) == expected(world.v1, 2)
+    assert weights["version"] == "v1" and reported(weights) == world.known["v1"]
     assert world.left_over() == []
     again = world.update(world.v2, "v2", "--engine", "ckpt", ranks=2)
     assert again.returncode == 0, again.stderr
-    assert reported(engine.weights()) == expected(world.v2, 2)
-    return errors[0]
+    assert reported(engine.weights()) == world.known["v2"]
+    return error
 
 
 def spoiled_while_read(world, spoil):
@@ -97,7 +87,7 @@ def test_a_small_dev_shm_does_not_matter(loaded, size):
     """Room for no rank's shared memory, and for one rank's: other transports carry the messages, and nobody dies of SIGBUS."""
     ended = in_small_tmpfs(loaded, "/dev/shm", size)
     assert ended.returncode == 0, ended.stderr
-    assert reported(loaded.engines[0].weights()) == expected(loaded.v2, 2)
+    assert reported(loaded.engines[0].weights()) == loaded.known["v2"]
     assert loaded.left_over() == []
 
 
@@ -124,7 +114,7 @@ def test_a_limit_on_files_does_not_matter(loaded):
     )
     ended = finish(process, 30 * SLOW)
     assert ended.returncode == 0, ended.stderr
-    assert reported(loaded.engines[0].weights()) == expected(loaded.v2, 2)
+    assert reported(loaded.engines[0].weights()) == loaded.known["v2"]
 
 
 class Cable:

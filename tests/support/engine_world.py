@@ -124,6 +124,13 @@ def finish(process: subprocess.Popen, limit_s: float) -> subprocess.CompletedPro
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+def one_error(ended: subprocess.CompletedProcess) -> str:
+    """The error of a command that failed: it stands alone."""
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("ckpt-engine: ")]
+    assert ended.returncode != 0 and len(errors) == 1, ended.stderr
+    return errors[0]
+
+
 def shared_memory() -> set[str]:
     """Names of the objects in /dev/shm. Directories are somebody's files."""
     return {entry.name for entry in os.scandir("/dev/shm") if not entry.is_dir(follow_symlinks=False)}

@@ -1,11 +1,15 @@
-/// EXPECT_OK, ASSERT_OK and Is(code, text…) for Status and Result<T>.
+/// EXPECT_OK, ASSERT_OK and Is(code, text…) for Status and Result<T>; soon() for what they wait for.
 #pragma once
 
 #include <gmock/gmock.h>
 
+#include "base/deadline.h"
 #include "ckpt/result.h"
 
 namespace ckpt::testing {
+
+/// For what takes milliseconds: a deadline that passes only where something hangs, on the slowest machine too.
+inline Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
 
 inline Status status_of(const Status& status) { return status; }
 template <typename T>

@@ -1,9 +1,11 @@
+#define XXH_INLINE_ALL
 #include "transfer/ucx/peer_memory.h"
 
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <bit>
@@ -22,12 +24,8 @@ namespace {
 
 constexpr std::size_t kStepBytes = MiB;  // between two looks at the abort signal
 
-/// FNV-1a, never 0.
-std::uint64_t hash_of(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return hash | 1;
-}
+/// Never 0.
+std::uint64_t hash_of(std::string_view text) { return XXH3_64bits(text.data(), text.size()) | 1; }
 
 /// Inode of this process's PID namespace; 0 when /proc does not tell.
 std::uint64_t pid_space() {

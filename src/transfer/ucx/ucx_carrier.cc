@@ -124,15 +124,15 @@ void UcxCarrier::add_messages(std::vector<CkptUcxOp>& ops, Transfer transfer) {
   auto running = std::make_shared<Running>();
   running->transfer = std::move(transfer);
   const Transfer& of = running->transfer;
-  const auto add = [&](int is_receive, std::uint64_t tag, void* buffer, std::size_t bytes, Step step) {
-    ops.push_back({is_receive, of.peer, tag, buffer, bytes, new Message{this, running, step}});
+  const auto add = [&](int kind, std::uint64_t tag, void* buffer, std::size_t bytes, Step step) {
+    ops.push_back({kind, of.peer, tag, buffer, bytes, new Message{this, running, step}});
   };
-  if (!once) return add(of.is_receive ? 1 : 0, of.tag, of.buffer, of.bytes, Step::whole);
-  if (of.is_receive) return add(1, of.tag | kOfferTag, &running->offer, sizeof running->offer, Step::offer_received);
+  if (!once) return add(of.is_receive ? CKPT_UCX_RECEIVE : CKPT_UCX_SEND, of.tag, of.buffer, of.bytes, Step::whole);
+  if (of.is_receive) return add(CKPT_UCX_RECEIVE, of.tag | kOfferTag, &running->offer, sizeof running->offer, Step::offer_received);
   running->offer = {std::bit_cast<std::uint64_t>(of.buffer), of.bytes};
   running->num_open = 2;
-  add(1, answer_tag(of.tag, of.peer), &running->answer, sizeof running->answer, Step::answer_received);
-  add(0, of.tag | kOfferTag, &running->offer, sizeof running->offer, Step::offer_sent);
+  add(CKPT_UCX_RECEIVE, answer_tag(of.tag, of.peer), &running->answer, sizeof running->answer, Step::answer_received);
+  add(CKPT_UCX_SEND, of.tag | kOfferTag, &running->offer, sizeof running->offer, Step::offer_sent);
 }
 
 void UcxCarrier::start(std::vector<Transfer> transfers) {
@@ -150,8 +150,12 @@ void UcxCarrier::copy(const std::shared_ptr<Running>& running) {
   else if (const Status read = peers_.memory(of.peer)->read(running->offer.address, {of.buffer, of.bytes}, aborted_); !read.ok())
     running->failure = read.scope() == Scope::peer ? read.with_note("rank {}", of.peer) : read;
   running->answer = running->failure.ok() ? 1 : 0;
-  const CkptUcxOp op{
-      0, of.peer, answer_tag(of.tag, rank_), &running->answer, sizeof running->answer, new Message{this, running, Message::Step::answer_sent}};
+  const CkptUcxOp op{CKPT_UCX_SEND,
+                     of.peer,
+                     answer_tag(of.tag, rank_),
+                     &running->answer,
+                     sizeof running->answer,
+                     new Message{this, running, Message::Step::answer_sent}};
   api_->post(ucx_, &op, 1);
 }
 
