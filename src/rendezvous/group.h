@@ -65,6 +65,7 @@ class Group {
 [[nodiscard]] Result<std::unique_ptr<Group>> join_group(const GroupOptions& options, Deadline deadline, const AbortSignal& abort);
 
 /// Ends the current operation of every rank with `mine`, an error, and returns the error that the group took: the first that reached the store.
+/// An error that says no more than that a peer has gone gives way to the peer's own, which is on its way.
 [[nodiscard]] Status end_for_all(Group& group, const Status& mine);
 
 /// A group of one: no store, no sockets.

@@ -16,6 +16,9 @@ namespace {
 /// How long a failing rank waits to hear which rank's error the group has taken.
 constexpr Duration kErrorSettleTime = std::chrono::seconds(2);
 
+/// That a peer has gone is mostly an echo of its own error, or of its death: what the group hears of that says more, and is there in a moment.
+constexpr Duration kCauseFollows = std::chrono::milliseconds(500);
+
 /// The lowest rank that failed speaks for all.
 Status agree_by_gather(Group& group, std::string_view what, const Status& mine, Deadline deadline) {
   CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> outcomes, group.all_gather(what, encode_status(mine), deadline));
@@ -163,9 +166,13 @@ Result<std::unique_ptr<Group>> join_group(const GroupOptions& options, Deadline 
 }
 
 Status end_for_all(Group& group, const Status& mine) {
-  group.abort(mine);
   const AbortSignal never;
-  static_cast<void>(wait_until_ready(group.failed().fd(), POLLIN, Deadline::after(kErrorSettleTime), never, "the group's error"));
+  const auto fails_within = [&](Duration time) {
+    return wait_until_ready(group.failed().fd(), POLLIN, Deadline::after(time), never, "the group's error").ok();
+  };
+  const bool echo = mine.code() == StatusCode::unavailable && mine.scope() == Scope::peer;
+  if (!echo || !fails_within(kCauseFollows)) group.abort(mine);
+  static_cast<void>(fails_within(kErrorSettleTime));
   const Status agreed = group.failed().check();
   return agreed.ok() ? mine : agreed;
 }
