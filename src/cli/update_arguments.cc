@@ -17,7 +17,6 @@ Status check_arguments(const UpdateArguments& a) {
   if (!a.rollback_path.empty())
     return unsupported("--rollback-path", "bringing back another version is not offered yet; the engine of this project keeps its own");
   if (a.keep_versions > 0) return unsupported("--keep-versions", "a one-shot update keeps no version; give 0");
-  if (!a.device_uuid.empty()) return unsupported("--device-uuid", "it names a GPU, and this build has no CUDA device yet");
   if (a.checkpoint_path.empty()) return {StatusCode::invalid_argument, Scope::operation, "--checkpoint-path is needed"};
   const auto kind = engine_kind_from_name(a.engine);
   if (!kind && a.engine != "auto")

@@ -22,7 +22,6 @@ struct UpdateArguments {
   std::string save_metas_file;
   std::string load_metas_file;
   std::string rollback_path;
-  std::string device_uuid;
   std::string trace_file;
   std::uint32_t inference_parallel_size = 0;  ///< 0: all ranks
   std::uint32_t nproc_per_node = 0;           ///< 0: the launcher's environment, or one rank

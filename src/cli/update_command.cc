@@ -91,7 +91,6 @@ void add_own_options(CLI::App& command, UpdateArguments& a) {
                    "Keep the slots on the GPU until the end instead of freeing them before the commit; in host memory they are kept anyway");
   command.add_option("--keep-versions", a.keep_versions, "Earlier versions to keep in the host pool");
   command.add_option("--rollback-path", a.rollback_path, "Not offered yet");
-  command.add_option("--device-uuid", a.device_uuid, "Not offered yet");
   command.add_option("--trace", a.trace_file, "Write a timeline there; https://ui.perfetto.dev opens it");
 }
 
@@ -103,9 +102,9 @@ CommandRunner add_update(CLI::App& app, CommonOptions& common) {
   add_reference_options(*command, *arguments);
   add_own_options(*command, *arguments);
   add_common_options(*command, common,
-                     {"timeout", "bucket_size", "stripe_size", "num_slots", "memory_limit", "device", "socket_dir", "read_threads", "read_chunk_size",
-                      "ready_timeout", "connect_timeout", "ack_timeout", "hook_timeout", "post_timeout", "heartbeat_interval", "heartbeat_timeout",
-                      "api_key", "interface"});
+                     {"timeout",      "bucket_size",  "stripe_size",        "num_slots",         "memory_limit",  "device",          "device_uuid",
+                      "nccl_library", "socket_dir",   "read_threads",       "read_chunk_size",   "ready_timeout", "connect_timeout", "ack_timeout",
+                      "hook_timeout", "post_timeout", "heartbeat_interval", "heartbeat_timeout", "api_key",       "interface"});
   command->footer(kUpdateExample);
   return [arguments, &common] { return run_update(*arguments, common, common.command_line); };
 }

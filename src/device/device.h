@@ -5,13 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "base/deadline.h"
 #include "ckpt/result.h"
 #include "os/abort_signal.h"
-#include "os/unique_fd.h"
+#include "os/shared_memory.h"
 
 namespace ckpt {
 
@@ -23,6 +24,8 @@ class DeviceEvent {
   [[nodiscard]] virtual Result<bool> done() = 0;
   /// Waits for it. deadline_exceeded, the abort's reason, or the error of the work.
   [[nodiscard]] virtual Status wait(Deadline deadline, const AbortSignal& abort) = 0;
+  /// When it was reached, in nanoseconds of CLOCK_REALTIME, on devices with a clock of their own; nothing on the host or before it is done.
+  [[nodiscard]] virtual std::optional<std::int64_t> reached_at_ns() { return std::nullopt; }
 };
 
 /// A row of work done in order; different streams run at the same time. One thread at a time.
@@ -70,9 +73,14 @@ class Device {
   [[nodiscard]] virtual Result<std::unique_ptr<DeviceStream>> create_stream() = 0;
   /// `bytes` is a multiple of 256, > 0. resource_exhausted says how much is missing. On the host: a memfd, populated in parallel.
   [[nodiscard]] virtual Result<std::unique_ptr<DeviceBuffer>> allocate(std::uint64_t bytes) = 0;
-  /// Makes host memory known to the device so that copies from it are fast; unregister before unmapping. Nothing on the host.
-  [[nodiscard]] virtual Status register_host(std::span<std::byte> memory) = 0;
+  /// Makes resident host memory known to the device so that copies from it are fast; whole pages, `access` as it is mapped. A copy's source must not
+  /// reach from one registration into another. Unregister the same piece before unmapping it. Nothing on the host.
+  [[nodiscard]] virtual Status register_host(std::span<std::byte> memory, Access access) = 0;
   virtual void unregister_host(std::span<std::byte> memory) noexcept = 0;
+  /// Makes this the current device of the calling thread, for libraries that ask which one it is (NCCL). Nothing on the host.
+  [[nodiscard]] virtual Status use_on_this_thread() = 0;
+  /// Where it is plugged in, "0000:3b:00.0": tells its NUMA node. Empty on the host.
+  [[nodiscard]] virtual std::string pci_bus_id() const = 0;
 };
 
 }  // namespace ckpt

@@ -6,17 +6,6 @@
 
 namespace ckpt {
 
-PoolArena::~PoolArena() {
-  if (resident_) device_->unregister_host(mapping_.span());
-}
-
-Status PoolArena::became_resident() {
-  if (resident_) return Status::success();
-  CKPT_RETURN_IF_ERROR(device_->register_host(mapping_.span()));
-  resident_ = true;
-  return Status::success();
-}
-
 Result<std::unique_ptr<PoolArena>> ArenaStore::take(std::uint64_t bytes) {
   const MutexLock lock(mutex_);
   std::sort(free_.begin(), free_.end(), [](const auto& a, const auto& b) { return a->memory().size() < b->memory().size(); });

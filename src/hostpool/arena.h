@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/thread_annotations.h"
-#include "device/device.h"
+#include "hostpool/registered_memory.h"
 #include "os/shared_memory.h"
 
 namespace ckpt {
@@ -13,19 +13,20 @@ namespace ckpt {
 /// One piece of memory. Resident after its first load; registered with the device from then on until it ends.
 class PoolArena {
  public:
-  PoolArena(Device& device, Mapping mapping) : device_(&device), mapping_(std::move(mapping)) {}
-  ~PoolArena();
+  PoolArena(Device& device, Mapping mapping) : mapping_(std::move(mapping)), registered_(device, mapping_.span(), Access::read_write) {}
   PoolArena(const PoolArena&) = delete;
   PoolArena& operator=(const PoolArena&) = delete;
 
   [[nodiscard]] std::span<std::byte> memory() const { return mapping_.span(); }
   [[nodiscard]] bool resident() const { return resident_; }
-  /// Tells the device about memory that is all resident now.
-  [[nodiscard]] Status became_resident();
+  /// What the first load registers, as it goes.
+  [[nodiscard]] RegisteredMemory& registered() { return registered_; }
+  /// The first load is through.
+  void became_resident() { resident_ = true; }
 
  private:
-  Device* device_;
   Mapping mapping_;
+  RegisteredMemory registered_;  // after the mapping: ends before it
   bool resident_ = false;
 };
 

@@ -45,7 +45,8 @@ struct LoadProgress {
 };
 
 struct LoadOptions {
-  unsigned read_threads = 4;
+  unsigned read_threads = 4;    ///< for files on a disk
+  unsigned memory_threads = 4;  ///< where all files lie in memory, if that is more
   std::uint64_t read_chunk_bytes = 8u << 20;
   bool digests = false;                               ///< take xxh3 of every unit while loading (`--verify`)
   bool adopt = false;                                 ///< files under /dev/shm are mapped in place instead of read

@@ -33,7 +33,7 @@ Result<std::unique_ptr<PoolShare>> Loader::run(LoadReport& report) {
   CKPT_RETURN_IF_ERROR(read_images(report));
   for (const auto& file : files_)
     if (file) CKPT_RETURN_IF_ERROR(file->check_unchanged());
-  if (share_->arena() != nullptr) CKPT_RETURN_IF_ERROR(share_->arena()->became_resident());
+  if (share_->arena() != nullptr) share_->arena()->became_resident();
   if (digests_) share_->set_digests(digests_->take());
   return std::unique_ptr<PoolShare>(std::move(share_));
 }
@@ -59,7 +59,7 @@ Status Loader::adopt_files() {
     if (!files_[i] || !files_[i]->in_memory()) continue;
     const File& file = files_[i]->file();
     CKPT_ASSIGN_OR_RETURN(Mapping mapping, Mapping::shared(file.fd(), file.bytes(), Access::read_only));
-    CKPT_RETURN_IF_ERROR(share_->adopt(i, std::move(mapping), file.path()));
+    share_->adopt(i, std::move(mapping), file.path());
   }
   return Status::success();
 }
@@ -77,7 +77,9 @@ Status Loader::take_arena(LoadReport& report) {
 Status Loader::read_images(LoadReport& report) {
   const std::int64_t begin = now_ns();
   next_progress_ns_ = begin + kProgressInterval.count();
-  CKPT_RETURN_IF_ERROR(parallel_for(chunks_.all().size(), request_.options.read_threads, [this](std::size_t i) { return bring(i); }));
+  for (const Chunk& chunk : chunks_.all())
+    if (is_fresh(chunk)) share_->expect(plan_, chunk);
+  CKPT_RETURN_IF_ERROR(parallel_for(chunks_.all().size(), threads(), [this](std::size_t i) { return bring(i); }));
   if (request_.options.progress) request_.options.progress({done_.load(), total_});
   report.read_bytes = done_.load();
   report.direct = direct_.load();
@@ -86,13 +88,23 @@ Status Loader::read_images(LoadReport& report) {
   return Status::success();
 }
 
+/// Files in memory are copied by as many threads as may be; a disk is best with a few.
+unsigned Loader::threads() const {
+  const bool all_in_memory = std::all_of(files_.begin(), files_.end(), [](const auto& file) { return !file || file->in_memory(); });
+  return all_in_memory ? std::max(request_.options.memory_threads, request_.options.read_threads) : request_.options.read_threads;
+}
+
+bool Loader::is_fresh(const Chunk& chunk) const { return fresh_ || share_->adopted(plan_.images[chunk.image].file); }
+
 Status Loader::bring(std::size_t chunk_index) {
   CKPT_FAULT_POINT("load.before_read");
   CKPT_RETURN_IF_ERROR(request_.abort.check());
   CKPT_RETURN_IF_ERROR(request_.deadline.check("reading the checkpoint"));
   const Chunk& chunk = chunks_.all()[chunk_index];
   const Image& image = plan_.images[chunk.image];
-  if (!share_->adopted(image.file)) {
+  if (share_->adopted(image.file)) {
+    CKPT_RETURN_IF_ERROR(map_pages(share_->address_of(image) + chunk.offset_bytes, chunk.bytes).with_note("{}", files_[image.file]->file().path()));
+  } else {
     const std::span<std::byte> into = share_->arena()->memory().subspan(image.arena_offset_bytes + chunk.offset_bytes, chunk.bytes);
     CKPT_RETURN_IF_ERROR(populate_for(into));
     bool direct = false;
@@ -100,6 +112,7 @@ Status Loader::bring(std::size_t chunk_index) {
     if (direct) direct_.store(true, std::memory_order_relaxed);
     tell_progress(done_ += chunk.bytes);
   }
+  if (is_fresh(chunk)) CKPT_RETURN_IF_ERROR(share_->arrived(plan_, chunk));
   return digests_ ? digests_->chunk_is_there(chunk_index, request_.abort) : Status::success();
 }
 

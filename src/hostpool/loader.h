@@ -35,6 +35,9 @@ class Loader {
   [[nodiscard]] Status adopt_files();
   [[nodiscard]] Status take_arena(LoadReport& report);
   [[nodiscard]] Status read_images(LoadReport& report);
+  [[nodiscard]] unsigned threads() const;
+  /// Whether the device does not know its memory yet.
+  [[nodiscard]] bool is_fresh(const Chunk& chunk) const;
   [[nodiscard]] Status bring(std::size_t chunk_index);
   [[nodiscard]] Status populate_for(std::span<std::byte> into);
   void tell_progress(std::uint64_t done);

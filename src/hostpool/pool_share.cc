@@ -1,21 +1,41 @@
 #include "hostpool/pool_share.h"
 
+#include <algorithm>
+
+#include "base/bytes.h"
+
 namespace ckpt {
 
 LoadedShare::LoadedShare(Device& device, std::shared_ptr<ArenaStore> store, std::size_t num_files)
     : device_(device), store_(std::move(store)), adopted_(num_files) {}
 
 LoadedShare::~LoadedShare() {
-  for (const Mapping& mapping : adopted_)
-    if (mapping.data() != nullptr) device_.unregister_host(mapping.span());
   if (arena_) store_->give_back(std::move(arena_));
 }
 
-Status LoadedShare::adopt(std::uint32_t file, Mapping mapping, const std::string& path) {
-  CKPT_RETURN_IF_ERROR(device_.register_host(mapping.span()).with_note("{}", path));
+void LoadedShare::adopt(std::uint32_t file, Mapping mapping, const std::string& path) {
   segments_.push_back({reinterpret_cast<std::uint64_t>(mapping.data()), mapping.bytes(), path});
   adopted_[file] = std::move(mapping);
-  return Status::success();
+}
+
+void LoadedShare::expect(const ImagePlan& plan, const Chunk& chunk) {
+  const Image& image = plan.images[chunk.image];
+  if (!adopted(image.file)) return arena_->registered().expect(image.arena_offset_bytes + chunk.offset_bytes, chunk.bytes);
+  registered_.resize(plan.images.size());
+  std::unique_ptr<RegisteredMemory>& registered = registered_[chunk.image];
+  const std::span<std::byte> memory{adopted_[image.file].data() + image.file_offset_bytes, align_up(image.bytes, kImageAlignment)};
+  if (!registered) registered = std::make_unique<RegisteredMemory>(device_, memory, Access::read_only);
+  registered->expect(chunk.offset_bytes, chunk.bytes);
+}
+
+Status LoadedShare::arrived(const ImagePlan& plan, const Chunk& chunk) {
+  const Image& image = plan.images[chunk.image];
+  if (adopted(image.file)) return registered_[chunk.image]->arrived(chunk.offset_bytes, chunk.bytes);
+  return arena_->registered().arrived(image.arena_offset_bytes + chunk.offset_bytes, chunk.bytes);
+}
+
+std::uint64_t LoadedShare::bytes_to_border(const Image& image, std::uint64_t offset_bytes) const {
+  return RegisteredMemory::bytes_to_border(adopted(image.file) ? offset_bytes : image.arena_offset_bytes + offset_bytes);
 }
 
 Status LoadedShare::take_arena(std::uint64_t bytes) {
@@ -39,15 +59,24 @@ void LoadedShare::make_runs(const ImagePlan& plan, const FrameLayout& layout) {
   for (const PlacedExtent& extent : plan.extents) {
     const std::size_t stripe = first_stripe_[extent.frame] + extent.stripe;
     while (first_run_.size() <= stripe) first_run_.push_back(runs_.size());
-    const std::byte* source = address_of(plan.images[extent.image]) + extent.image_offset_bytes;
-    const bool first_of_stripe = runs_.size() == first_run_[stripe];
-    CopyRun* last = first_of_stripe ? nullptr : &runs_.back();
-    if (last != nullptr && last->source + last->bytes == source && last->frame_offset_bytes + last->bytes == extent.frame_offset_bytes)
-      last->bytes += extent.bytes;
-    else
-      runs_.push_back({source, extent.frame_offset_bytes, extent.bytes});
+    const Image& image = plan.images[extent.image];
+    for (std::uint64_t done = 0; done < extent.bytes;) {
+      const std::uint64_t at = extent.image_offset_bytes + done;
+      const std::uint64_t border = bytes_to_border(image, at);
+      const std::uint64_t bytes = std::min(extent.bytes - done, border);
+      add_run({address_of(image) + at, extent.frame_offset_bytes + done, bytes}, stripe, border == RegisteredMemory::kPieceBytes);
+      done += bytes;
+    }
   }
   while (first_run_.size() <= stripes) first_run_.push_back(runs_.size());
+}
+
+void LoadedShare::add_run(const CopyRun& run, std::size_t stripe, bool starts_piece) {
+  CopyRun* last = runs_.size() == first_run_[stripe] || starts_piece ? nullptr : &runs_.back();
+  if (last != nullptr && last->source + last->bytes == run.source && last->frame_offset_bytes + last->bytes == run.frame_offset_bytes)
+    last->bytes += run.bytes;
+  else
+    runs_.push_back(run);
 }
 
 std::span<const CopyRun> LoadedShare::runs(std::uint32_t frame, std::uint32_t stripe) const {

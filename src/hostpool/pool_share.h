@@ -7,7 +7,7 @@
 
 #include "hostpool/arena.h"
 #include "hostpool/host_pool.h"
-#include "hostpool/image_plan.h"
+#include "hostpool/image_chunks.h"
 
 namespace ckpt {
 
@@ -20,12 +20,15 @@ class LoadedShare final : public PoolShare {
   LoadedShare(const LoadedShare&) = delete;
   LoadedShare& operator=(const LoadedShare&) = delete;
 
-  /// Keeps a file of shared memory mapped where it is, and tells the device. The file itself is never changed or removed.
-  [[nodiscard]] Status adopt(std::uint32_t file, Mapping mapping, const std::string& path);
+  /// Keeps a file of shared memory mapped where it is. The file itself is never changed or removed.
+  void adopt(std::uint32_t file, Mapping mapping, const std::string& path);
   [[nodiscard]] bool adopted(std::uint32_t file) const { return adopted_[file].data() != nullptr; }
   /// Memory for the images that are read.
   [[nodiscard]] Status take_arena(std::uint64_t bytes);
   [[nodiscard]] PoolArena* arena() { return arena_.get(); }  ///< null where nothing is read
+  /// Bytes of an image will be there, and are: the device learns of them piece by piece.
+  void expect(const ImagePlan& plan, const Chunk& chunk);
+  [[nodiscard]] Status arrived(const ImagePlan& plan, const Chunk& chunk);
   /// Where the bytes of an image lie, or will lie once they are read.
   [[nodiscard]] const std::byte* address_of(const Image& image) const;
   /// Lays the extents of `plan` out as runs: neighbours in both pool and frame become one.
@@ -38,12 +41,16 @@ class LoadedShare final : public PoolShare {
   [[nodiscard]] std::uint64_t bytes() const override;
 
  private:
+  [[nodiscard]] std::uint64_t bytes_to_border(const Image& image, std::uint64_t offset_bytes) const;
+  void add_run(const CopyRun& run, std::size_t stripe, bool starts_piece);
+
   Device& device_;
   std::shared_ptr<ArenaStore> store_;
   std::unique_ptr<PoolArena> arena_;
-  std::vector<Mapping> adopted_;           // by file; empty ones are read
-  std::vector<std::size_t> first_stripe_;  // by frame: index into first_run_
-  std::vector<std::size_t> first_run_;     // by stripe of all frames, and the end
+  std::vector<Mapping> adopted_;                               // by file; empty ones are read
+  std::vector<std::unique_ptr<RegisteredMemory>> registered_;  // by image; null for those that are read. After the mappings: ends before them
+  std::vector<std::size_t> first_stripe_;                      // by frame: index into first_run_
+  std::vector<std::size_t> first_run_;                         // by stripe of all frames, and the end
   std::vector<CopyRun> runs_;
   std::vector<SegmentInfo> segments_;
   std::vector<UnitDigest> digests_;

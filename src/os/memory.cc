@@ -10,6 +10,9 @@
 #include "os/error.h"
 #include "os/threads.h"
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -30,6 +33,14 @@ Status populate_part(std::span<std::byte> part) {
 }
 
 }  // namespace
+
+Status map_pages(const std::byte* data, std::uint64_t bytes) {
+  CKPT_FAULT_POINT("sys.madvise");
+  // madvise takes no const pointer; nothing is written.
+  if (::madvise(const_cast<std::byte*>(data), bytes, MADV_POPULATE_READ) == 0 || errno == EINVAL) return Status::success();
+  if (errno == EFAULT) return {StatusCode::data_corruption, Scope::operation, "the file was cut while its {} bytes were mapped", bytes};
+  return errno_status(errno, fmt::format("map {} bytes", bytes));
+}
 
 void wish_huge_pages(std::span<std::byte> memory) noexcept { ::madvise(memory.data(), memory.size(), MADV_HUGEPAGE); }
 

@@ -16,6 +16,9 @@ inline constexpr std::uint64_t kPageBytes = 4096;
 /// resource_exhausted when the kernel has no page left.
 [[nodiscard]] Status populate(std::span<std::byte> memory, unsigned threads);
 
+/// Maps the pages that a file has for this memory, so that later reads do not fault one by one. data_corruption: the file ends before.
+[[nodiscard]] Status map_pages(const std::byte* data, std::uint64_t bytes);
+
 /// Asks for pages of 2 MiB where `memory` allows: before it is populated. A wish: ordinary pages work too. Shared memory gets them where
 /// /sys/kernel/mm/transparent_hugepage/shmem_enabled says "advise".
 void wish_huge_pages(std::span<std::byte> memory) noexcept;

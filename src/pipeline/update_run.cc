@@ -69,8 +69,12 @@ Status UpdateRun::fill_frame(std::uint32_t frame) {
 
 Status UpdateRun::fill_stripe(std::uint32_t frame, std::uint32_t stripe) {
   CKPT_FAULT_POINT("fill.before_copy");
-  Span span(Stage::fill, "copy", frame);
-  const BusyTime busy(totals(Stage::fill));
+  const bool on_host = parts_.device.host_addressable();
+  Span span(Stage::fill, on_host ? "copy" : "queue copies", frame);
+  StageTotals queueing;  // on a device the time of the copies is the device's own, and told later
+  const BusyTime busy(on_host ? totals(Stage::fill) : queueing);
+  StripeTimes times;
+  if (!on_host) CKPT_RETURN_IF_ERROR(times.set(StripeTimes::Mark::copy_begins, parts_.fill_stream));
   std::byte* slot = slot_of(frame);
   for (const CopyRun& run : parts_.transfer.share->runs(frame, stripe)) {
     CKPT_RETURN_IF_ERROR(parts_.fill_stream.copy_from_host(slot + run.frame_offset_bytes, {run.source, run.bytes}));
@@ -78,9 +82,11 @@ Status UpdateRun::fill_stripe(std::uint32_t frame, std::uint32_t stripe) {
     totals(Stage::fill).bytes += run.bytes;
   }
   CKPT_ASSIGN_OR_RETURN(auto event, parts_.fill_stream.record());
-  if (parts_.device.host_addressable())
+  if (on_host)
     CKPT_RETURN_IF_ERROR(event->wait(deadline_, stop_));  // the carrier reads the unit with the cores of this host
-  filled_.push({frame, stripe, std::move(event)});
+  else
+    CKPT_RETURN_IF_ERROR(times.set(StripeTimes::Mark::copy_ends, parts_.fill_stream));
+  filled_.push({frame, stripe, std::move(event), std::move(times)});
   report(Stage::fill);
   return Status::success();
 }
@@ -91,35 +97,50 @@ Status UpdateRun::exchange_all() {
   std::size_t num_stripes = 0;
   for (const Frame& frame : frames()) num_stripes += frame.stripes.size();
   for (std::size_t i = 0; i < num_stripes; ++i) {
-    CKPT_ASSIGN_OR_RETURN(const FilledStripe ready, filled_.pop(deadline_, "a filled stripe"));
+    CKPT_ASSIGN_OR_RETURN(FilledStripe ready, filled_.pop(deadline_, "a filled stripe"));
     CKPT_RETURN_IF_ERROR(start_stripe(ready).with_note("frame {}", ready.frame));
   }
   return Status::success();
 }
 
-Status UpdateRun::start_stripe(const FilledStripe& ready) {
+Status UpdateRun::start_stripe(FilledStripe& ready) {
   CKPT_FAULT_POINT("exchange.before_start");
   const Stripe& stripe = frames()[ready.frame].stripes[ready.stripe];
-  if (!parts_.device.host_addressable()) CKPT_RETURN_IF_ERROR(parts_.exchange_stream.wait_for(*ready.filled));
-  CKPT_ASSIGN_OR_RETURN(
-      auto work, parts_.transfer.collective->all_gather(slot_of(ready.frame) + stripe.offset_bytes, stripe.unit_bytes, &parts_.exchange_stream));
-  started_.push(std::move(work));
+  DeviceStream* stream = parts_.device.host_addressable() ? nullptr : &parts_.exchange_stream;  // null: the unit is filled already
+  if (stream != nullptr) {
+    CKPT_RETURN_IF_ERROR(stream->wait_for(*ready.filled));
+    CKPT_RETURN_IF_ERROR(ready.times.set(StripeTimes::Mark::gather_begins, *stream));
+  }
+  CKPT_ASSIGN_OR_RETURN(auto work, parts_.transfer.collective->all_gather(slot_of(ready.frame) + stripe.offset_bytes, stripe.unit_bytes, stream));
+  if (stream != nullptr) CKPT_RETURN_IF_ERROR(ready.times.set(StripeTimes::Mark::gather_ends, *stream));
+  started_.push({std::move(work), std::move(ready.times)});
   return Status::success();
 }
 
-Status UpdateRun::exchanged_stripe(std::uint32_t frame, const Stripe& stripe) {
-  CKPT_ASSIGN_OR_RETURN(auto work, started_.pop(deadline_, "an all-gather to start"));
-  Span span(Stage::exchange, "all-gather", frame);
-  const BusyTime busy(totals(Stage::exchange));
-  CKPT_RETURN_IF_ERROR(work->wait(deadline_, stop_));
+Status UpdateRun::exchanged_stripe(std::uint32_t frame, std::uint32_t stripe_index) {
+  const Stripe& stripe = frames()[frame].stripes[stripe_index];
+  CKPT_ASSIGN_OR_RETURN(StartedStripe started, started_.pop(deadline_, "an all-gather to start"));
+  Span span(Stage::exchange, "wait for the all-gather", frame);
   const std::uint64_t received = stripe.bytes() - stripe.unit_bytes[parts_.transfer.rank];
+  {
+    StageTotals waiting;
+    const BusyTime busy(parts_.device.host_addressable() ? totals(Stage::exchange) : waiting);
+    CKPT_RETURN_IF_ERROR(started.work->wait(deadline_, stop_));
+    CKPT_RETURN_IF_ERROR(started.times.wait(deadline_, stop_));
+  }
   span.add_bytes(received);
   totals(Stage::exchange).bytes += received;
+  const StripeTimes::Spans spans = started.times.take(frame, stripe.unit_bytes[parts_.transfer.rank], received);
+  if (!parts_.device.host_addressable()) {
+    totals(Stage::fill).busy += spans.copy;
+    totals(Stage::exchange).busy += spans.gather;
+  }
   return Status::success();
 }
 
 Status UpdateRun::exchanged_frame(std::uint32_t frame) {
-  for (const Stripe& stripe : frames()[frame].stripes) CKPT_RETURN_IF_ERROR(exchanged_stripe(frame, stripe).with_note("frame {}", frame));
+  for (std::uint32_t stripe = 0; stripe < frames()[frame].stripes.size(); ++stripe)
+    CKPT_RETURN_IF_ERROR(exchanged_stripe(frame, stripe).with_note("frame {}", frame));
   report(Stage::exchange);
   return Status::success();
 }

@@ -2,11 +2,12 @@
 #pragma once
 
 #include "pipeline/blocking_queue.h"
+#include "pipeline/stripe_times.h"
 #include "pipeline/update_pipeline.h"
 
 namespace ckpt {
 
-/// Invariants: 1. each entry of `totals` is written by one thread only. 2. all ranks start the all-gathers in the order of frames and stripes.
+/// Invariants: 1. each number of `totals` is written by one thread only. 2. all ranks start the all-gathers in the order of frames and stripes.
 /// 3. after fail() every stage returns without waiting.
 class UpdateRun {
  public:
@@ -33,15 +34,20 @@ class UpdateRun {
     std::uint32_t frame;
     std::uint32_t stripe;
     std::unique_ptr<DeviceEvent> filled;
+    StripeTimes times;
+  };
+  struct StartedStripe {
+    std::unique_ptr<Work> work;
+    StripeTimes times;
   };
   struct FreeSlot {};
 
   [[nodiscard]] Status fill_frame(std::uint32_t frame);
   [[nodiscard]] Status fill_stripe(std::uint32_t frame, std::uint32_t stripe);
   [[nodiscard]] Status exchange_all();
-  [[nodiscard]] Status start_stripe(const FilledStripe& ready);
+  [[nodiscard]] Status start_stripe(FilledStripe& ready);
   [[nodiscard]] Status exchanged_frame(std::uint32_t frame);
-  [[nodiscard]] Status exchanged_stripe(std::uint32_t frame, const Stripe& stripe);
+  [[nodiscard]] Status exchanged_stripe(std::uint32_t frame, std::uint32_t stripe_index);
   [[nodiscard]] Status offer(std::uint32_t frame);
   [[nodiscard]] Status checked(Stage stage, const Status& status);
   [[nodiscard]] const std::vector<Frame>& frames() const { return parts_.transfer.plan->layout->frames.frames; }
@@ -54,7 +60,7 @@ class UpdateRun {
   TransferTotals expected_{};  // bytes that each stage will have done at its end: for the progress
   BlockingQueue<FreeSlot> free_slots_;
   BlockingQueue<FilledStripe> filled_;
-  BlockingQueue<std::unique_ptr<Work>> started_;
+  BlockingQueue<StartedStripe> started_;
   AbortSignal stop_;
 };
 

@@ -7,6 +7,9 @@
 namespace ckpt {
 namespace {
 
+/// Slots larger than this are two at most: a third would cost an engine more memory than its workers' jitter is worth.
+constexpr std::uint64_t kLargeSlot = GiB;
+
 /// The tensor that makes frames larger than the wanted bucket; null where the bucket sets their size.
 const Parameter* tensor_that_sets_frames(const CheckpointLayout& layout) {
   const auto largest =
@@ -21,7 +24,8 @@ std::uint64_t slot_bytes_of(const FrameLayout& frames) { return std::max(frames.
 SlotChoice choose_slots(const FrameLayout& frames, const MemoryBudget& budget) {
   const auto tightest = std::min_element(budget.free_bytes.begin(), budget.free_bytes.end());
   const std::uint64_t usable = budget.limit_bytes == 0 ? *tightest : std::min(*tightest, budget.limit_bytes);
-  const std::uint64_t useful = std::clamp<std::uint64_t>(frames.frames.size(), 1, std::max(budget.max_slots, 1u));
+  const std::uint32_t wanted = slot_bytes_of(frames) > kLargeSlot ? std::min(budget.max_slots, 2u) : budget.max_slots;
+  const std::uint64_t useful = std::clamp<std::uint64_t>(frames.frames.size(), 1, std::max(wanted, 1u));
   const auto num_slots = static_cast<std::uint32_t>(std::min(usable / slot_bytes_of(frames), useful));
   return {num_slots, static_cast<std::uint32_t>(tightest - budget.free_bytes.begin()), usable};
 }

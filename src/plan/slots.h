@@ -15,7 +15,8 @@ struct SlotChoice {
 /// What a slot must take: the largest frame, at least 256 bytes.
 [[nodiscard]] std::uint64_t slot_bytes_of(const FrameLayout& frames);
 
-/// As many as memory and `max_slots` allow, but no more than there are frames. `budget` names at least one rank.
+/// As many as memory and `max_slots` allow, but no more than there are frames, and no more than two that are larger than 1 GiB. `budget` names at
+/// least one rank.
 [[nodiscard]] SlotChoice choose_slots(const FrameLayout& frames, const MemoryBudget& budget);
 
 /// ok, or why there is no slot: sizes, rank, the tensor that sets the size, and what to change.

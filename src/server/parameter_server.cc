@@ -1,25 +1,21 @@
 #include "server/parameter_server.h"
 
+#include <algorithm>
+
 #include "base/fault_point.h"
 #include "base/log.h"
-#include "device/host/host_device.h"
 #include "manifest/metas_json.h"
 #include "os/boot_id.h"
+#include "os/threads.h"
 #include "server/frame_options.h"
 #include "server/metas_exchange.h"
+#include "server/rank_device.h"
 #include "server/update_session.h"
+#include "transfer/nccl/nccl_collective.h"
 #include "transfer/ucx/ucx_collective.h"
 
 namespace ckpt {
 namespace {
-
-Result<std::unique_ptr<Device>> make_device(const Settings& settings, std::uint32_t rank) {
-  const std::string& kind = settings.text("device");
-  if (kind == "host" || kind == "auto") return make_host_device({static_cast<int>(rank), 0});
-  if (kind == "cuda")
-    return Status(StatusCode::unsupported, Scope::operation, "--device cuda: this build has no CUDA device yet").advise("use --device host");
-  return Status(StatusCode::invalid_argument, Scope::operation, "--device {}: give auto, cuda or host", kind);
-}
 
 /// Counts the time of a scope and the bytes set into a stage.
 class StageTimer {
@@ -47,14 +43,18 @@ ParameterServer::~ParameterServer() {
 Result<std::unique_ptr<ParameterServer>> ParameterServer::create(std::unique_ptr<Group> group, const Settings& settings, StageProgress progress) {
   std::unique_ptr<ParameterServer> server(new ParameterServer(std::move(group), settings, std::move(progress)));
   Group& all = *server->group_;
-  const Status status = server->prepare();
+  const Status status = server->prepare(Deadline::after(server->settings_.duration("connect_timeout")));
   if (!status.ok()) return end_for_all(all, status.at_stage(name(Stage::load)).at_rank(static_cast<int>(all.rank())));
   return server;
 }
 
-Status ParameterServer::prepare() {
+Status ParameterServer::prepare(Deadline deadline) {
   CKPT_ASSIGN_OR_RETURN(host_, boot_id());
-  CKPT_ASSIGN_OR_RETURN(device_, make_device(settings_, group_->rank()));
+  CKPT_ASSIGN_OR_RETURN(const RankSeat seat, find_seat(*group_, host_, deadline));
+  num_local_ranks_ = seat.num_local;
+  CKPT_ASSIGN_OR_RETURN(device_, make_rank_device(settings_, seat));
+  CKPT_RETURN_IF_ERROR(agree_on_devices(*group_, *device_, deadline));
+  if (device_->kind() == "cuda") CKPT_RETURN_IF_ERROR(make_collective(deadline));  // connects while the checkpoint is read
   pool_ = make_host_pool(*device_);
   CKPT_ASSIGN_OR_RETURN(pipeline_, UpdatePipeline::create(*device_));
   return Status::success();
@@ -66,6 +66,7 @@ Status ParameterServer::load(Registration& registration, Deadline deadline, cons
   Span span(Stage::load, "read");
   LoadOptions options;
   options.read_threads = static_cast<unsigned>(settings_.count("read_threads"));
+  options.memory_threads = std::clamp(usable_cores() / num_local_ranks_, 1u, 16u);
   options.read_chunk_bytes = settings_.bytes("read_chunk_size");
   options.digests = registration.options.verify;
   options.adopt = registration.options.adopt;
@@ -168,14 +169,20 @@ Status ParameterServer::ensure_epoch(Deadline deadline) {
   return group_->renew(deadline);
 }
 
-Status ParameterServer::ensure_collective(Deadline deadline) {
-  if (collective_) return Status::success();
+Status ParameterServer::make_collective(Deadline deadline) {
   if (group_->size() == 1) {
     collective_ = solitary_collective();
-    return Status::success();
+  } else if (device_->kind() == "cuda") {
+    CKPT_ASSIGN_OR_RETURN(collective_, make_nccl_collective(*group_, *device_, {settings_.text("nccl_library")}, deadline));
+  } else {
+    CKPT_ASSIGN_OR_RETURN(collective_, make_ucx_collective(*group_, {}, deadline));
   }
-  CKPT_ASSIGN_OR_RETURN(collective_, make_ucx_collective(*group_, {}, deadline));
   return Status::success();
+}
+
+Status ParameterServer::ensure_collective(Deadline deadline, const AbortSignal& abort) {
+  if (!collective_) CKPT_RETURN_IF_ERROR(make_collective(deadline));
+  return collective_->connected(deadline, abort);
 }
 
 Status ParameterServer::ensure_buffer(std::uint64_t bytes) {

@@ -52,7 +52,7 @@ using StageProgress = std::function<void(Stage stage, std::uint64_t done_bytes, 
 /// Invariants: 1. a name maps to one registration. 2. a failed update leaves registrations as they were, and the next update works.
 class ParameterServer {
  public:
-  /// `host` tells which ranks share memory (a boot id). unsupported: a device that is not there.
+  /// Finds this rank's device. Collective. unsupported: a device that is not there; invalid_argument: two ranks on one GPU.
   [[nodiscard]] static Result<std::unique_ptr<ParameterServer>> create(std::unique_ptr<Group> group, const Settings& settings,
                                                                        StageProgress progress);
   ~ParameterServer();
@@ -93,13 +93,14 @@ class ParameterServer {
     std::unique_ptr<BucketTable> buckets;
   };
   ParameterServer(std::unique_ptr<Group> group, const Settings& settings, StageProgress progress);
-  [[nodiscard]] Status prepare();
+  [[nodiscard]] Status prepare(Deadline deadline);
 
   [[nodiscard]] Status load(Registration& registration, Deadline deadline, const AbortSignal& abort);
   [[nodiscard]] Result<std::uint64_t> free_device_bytes();
   [[nodiscard]] Manifest own_manifest(const std::string& name, const Registration& registration, std::uint64_t free_bytes) const;
   [[nodiscard]] Status ensure_epoch(Deadline deadline);
-  [[nodiscard]] Status ensure_collective(Deadline deadline);
+  [[nodiscard]] Status make_collective(Deadline deadline);
+  [[nodiscard]] Status ensure_collective(Deadline deadline, const AbortSignal& abort);
   [[nodiscard]] Status ensure_buffer(std::uint64_t bytes);
   void drop_buffer();
   void forget_transfer();
@@ -108,6 +109,7 @@ class ParameterServer {
   Settings settings_;
   StageProgress progress_;
   std::string host_;
+  std::uint32_t num_local_ranks_ = 1;
   std::unique_ptr<Device> device_;
   std::unique_ptr<HostPool> pool_;
   std::map<std::string, Registration> registrations_;  // after the pool: shares go back before it ends

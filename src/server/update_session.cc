@@ -56,13 +56,15 @@ Status UpdateSession::step(Stage stage, const char* what, Status (UpdateSession:
 }
 
 Status UpdateSession::map_groups() {
-  const nlohmann::json mine{{"host", server_.host_}, {"endpoints", target_.endpoints.size()}};
+  CKPT_ASSIGN_OR_RETURN(const std::uint64_t free_bytes, server_.free_device_bytes());
+  const nlohmann::json mine{{"host", server_.host_}, {"endpoints", target_.endpoints.size()}, {"free", free_bytes}};
   CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server_.group_->all_gather("places", to_bytes(mine.dump()), deadline_));
   std::vector<RankPlace> places;
   for (const Bytes& one : all) {
     const nlohmann::json place = nlohmann::json::parse(as_text(one), nullptr, false);
     if (!place.is_object()) return {StatusCode::data_corruption, Scope::group, "the place of rank {} cannot be read", places.size()};
     places.push_back({place.value("host", std::string()), place.value("endpoints", 0u)});
+    free_bytes_.push_back(place.value("free", std::uint64_t{0}));
   }
   CKPT_ASSIGN_OR_RETURN(groups_, map_engines(places, target_.inference_parallel_size));
   group_ = groups_[rank_ / target_.inference_parallel_size];
@@ -78,10 +80,8 @@ Status UpdateSession::make_plan_step() {
   MemoryBudget budget;
   budget.limit_bytes = server_.settings_.bytes("memory_limit");
   budget.max_slots = static_cast<std::uint32_t>(server_.settings_.count("num_slots"));
-  for (const Manifest& manifest : registration_.manifests) {
-    topology.hosts.push_back(manifest.host);
-    budget.free_bytes.push_back(manifest.free_device_bytes);
-  }
+  budget.free_bytes = free_bytes_;
+  for (const Manifest& manifest : registration_.manifests) topology.hosts.push_back(manifest.host);
   const std::vector<std::uint64_t> digests(registration_.manifests.size(), registration_.layout_digest);
   const std::uint64_t key = plan_key(registration_.manifests, digests, topology, budget);
   if (registration_.plan && registration_.plan_key == key) return Status::success();
@@ -128,7 +128,7 @@ Result<Dialect> UpdateSession::session_dialect() const {
 }
 
 Status UpdateSession::open() {
-  CKPT_RETURN_IF_ERROR(server_.ensure_collective(deadline_.capped(server_.settings_.duration("connect_timeout"))));
+  CKPT_RETURN_IF_ERROR(server_.ensure_collective(deadline_.capped(server_.settings_.duration("connect_timeout")), stop_));
   CKPT_RETURN_IF_ERROR(server_.ensure_buffer(registration_.plan->buffer_bytes()));
   std::string address;
   if (drives()) {

@@ -50,6 +50,7 @@ class UpdateSession {
   const UpdateTarget& target_;
   Deadline deadline_;
   std::uint32_t rank_;
+  std::vector<std::uint64_t> free_bytes_;  // of each rank's device
   std::vector<EngineGroup> groups_;
   EngineGroup group_{0, 1, std::nullopt};    // this rank's
   EngineKind kind_ = EngineKind::automatic;  // of this rank's engine

@@ -32,6 +32,8 @@ class Collective {
  public:
   virtual ~Collective() = default;
 
+  /// Waits until all ranks are connected, where that goes on in the background; before the first operation.
+  [[nodiscard]] virtual Status connected(Deadline, const AbortSignal&) { return Status::success(); }
   /// In-place all-gather of adjacent units: rank r's `unit_bytes[r]` lie after those of the ranks before it, from `base` on. On entry this rank's own
   /// unit is filled (on devices: by the work before it on `stream`); at the end all are. Units may be of different sizes, and empty.
   [[nodiscard]] virtual Result<std::unique_ptr<Work>> all_gather(std::byte* base, std::span<const std::uint64_t> unit_bytes,

@@ -9,19 +9,33 @@ class DoneWork final : public Work {
   [[nodiscard]] bool done() const override { return true; }
 };
 
-/// A group of one already has everything.
+/// The rank's own work before it on a device.
+class OwnWork final : public Work {
+ public:
+  explicit OwnWork(std::unique_ptr<DeviceEvent> event) : event_(std::move(event)) {}
+  [[nodiscard]] Status wait(Deadline deadline, const AbortSignal& abort) override { return event_->wait(deadline, abort); }
+  [[nodiscard]] bool done() const override {
+    const Result<bool> now = event_->done();
+    return !now.ok() || *now;
+  }
+
+ private:
+  std::unique_ptr<DeviceEvent> event_;
+};
+
+/// A group of one already has everything, once its own work before it is done.
 class SolitaryCollective final : public Collective {
  public:
-  [[nodiscard]] Result<std::unique_ptr<Work>> all_gather(std::byte*, std::span<const std::uint64_t> unit_bytes, DeviceStream*) override {
+  [[nodiscard]] Result<std::unique_ptr<Work>> all_gather(std::byte*, std::span<const std::uint64_t> unit_bytes, DeviceStream* stream) override {
     CKPT_RETURN_IF_ERROR(aborted_.check());
     if (unit_bytes.size() != 1)
       return Status(StatusCode::invalid_argument, Scope::operation, "all-gather of {} units in a group of one", unit_bytes.size());
-    return std::unique_ptr<Work>(std::make_unique<DoneWork>());
+    return after(stream);
   }
-  [[nodiscard]] Result<std::unique_ptr<Work>> broadcast(std::span<std::byte>, std::uint32_t root, DeviceStream*) override {
+  [[nodiscard]] Result<std::unique_ptr<Work>> broadcast(std::span<std::byte>, std::uint32_t root, DeviceStream* stream) override {
     CKPT_RETURN_IF_ERROR(aborted_.check());
     if (root != 0) return Status(StatusCode::invalid_argument, Scope::operation, "broadcast from rank {} in a group of one", root);
-    return std::unique_ptr<Work>(std::make_unique<DoneWork>());
+    return after(stream);
   }
   [[nodiscard]] Status register_buffer(std::span<std::byte>) override { return aborted_.check(); }
   void unregister_buffer(std::span<std::byte>) noexcept override {}
@@ -29,6 +43,11 @@ class SolitaryCollective final : public Collective {
   [[nodiscard]] std::string lane() const override { return "none"; }
 
  private:
+  static Result<std::unique_ptr<Work>> after(DeviceStream* stream) {
+    if (stream == nullptr) return std::unique_ptr<Work>(std::make_unique<DoneWork>());
+    CKPT_ASSIGN_OR_RETURN(auto event, stream->record());
+    return std::unique_ptr<Work>(std::make_unique<OwnWork>(std::move(event)));
+  }
   AbortSignal aborted_;
 };
 

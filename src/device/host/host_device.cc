@@ -50,8 +50,10 @@ class HostDevice final : public Device {
     CKPT_RETURN_IF_ERROR(populate(mapping.span(), threads_));
     return std::unique_ptr<DeviceBuffer>(new HostBuffer(std::move(fd), std::move(mapping), bytes));
   }
-  [[nodiscard]] Status register_host(std::span<std::byte>) override { return Status::success(); }
+  [[nodiscard]] Status register_host(std::span<std::byte>, Access) override { return Status::success(); }
   void unregister_host(std::span<std::byte>) noexcept override {}
+  [[nodiscard]] Status use_on_this_thread() override { return Status::success(); }
+  [[nodiscard]] std::string pci_bus_id() const override { return {}; }
 
  private:
   std::string key_;
