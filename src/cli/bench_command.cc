@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "cli/command.h"
 #include "os/signals.h"
-#include "server/host_rates.h"
+#include "server/gpu_rates.h"
 
 namespace ckpt {
 namespace {
@@ -45,8 +45,13 @@ Status run_bench(const BenchArguments& arguments, CommonOptions& common) {
   AbortSignal interrupt;
   const InterruptSignals signals(interrupt);
   CKPT_ASSIGN_OR_RETURN(const Checkpoint checkpoint, open_checkpoint(arguments.checkpoint_path));
-  CKPT_ASSIGN_OR_RETURN(const std::vector<RateRow> rows,
-                        measure_host_rates(checkpoint, arguments.rounds, Deadline::after(common.settings.duration("timeout")), interrupt));
+  const Deadline deadline = Deadline::after(common.settings.duration("timeout"));
+  CKPT_ASSIGN_OR_RETURN(std::vector<RateRow> rows, measure_host_rates(checkpoint, arguments.rounds, deadline, interrupt));
+  if (const std::string& device = common.settings.text("device"); device != "host") {
+    const Result<std::vector<RateRow>> gpu = measure_gpu_rates(checkpoint, arguments.rounds, deadline, interrupt);
+    if (gpu.ok()) rows.insert(rows.end(), gpu->begin(), gpu->end());
+    if (!gpu.ok() && (device == "cuda" || gpu.status().code() != StatusCode::unsupported)) return gpu.status();
+  }
   std::fputs(common.json ? as_json(rows).c_str() : as_table(rows).c_str(), stdout);
   return Status::success();
 }
@@ -59,7 +64,7 @@ CommandRunner add_bench(CLI::App& app, CommonOptions& common) {
   command->add_option("--checkpoint-path", arguments->checkpoint_path, "Directory of a checkpoint to read; its files are dropped from the page cache")
       ->required();
   command->add_option("--rounds", arguments->rounds, "Rounds of each measurement; medians are shown")->capture_default_str();
-  add_common_options(*command, common, {"timeout"});
+  add_common_options(*command, common, {"timeout", "device"});
   command->footer(
       "Example: ckpt-engine make-checkpoint --shape qwen3-0.6b --out /tmp/c && ckpt-engine bench --checkpoint-path /tmp/c\nThe rate of a whole "
       "update is in the closing table of `ckpt-engine update`.");

@@ -136,7 +136,7 @@ std::vector<std::string> DemoStage::update_arguments(const std::string& version)
     arguments.emplace_back("--endpoint");
     arguments.push_back(engine.endpoint);
   }
-  arguments.insert(arguments.end(), {"--weight-version", version, "--bucket-size", "64MiB", "--verify"});
+  arguments.insert(arguments.end(), {"--weight-version", version, "--bucket-size", "64MiB", "--verify", "--device", options_.device});
   return arguments;
 }
 

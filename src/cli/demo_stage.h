@@ -17,6 +17,7 @@ struct DemoOptions {
   std::uint64_t max_bytes = 0;
   bool keep = false;
   bool quiet = false;
+  std::string device = "host";  ///< of the updates' ranks
 };
 
 /// Owns the directory (if temporary) and the engines: nothing is left when it ends. Every step prints the command that a user would type.

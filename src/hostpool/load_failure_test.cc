@@ -68,7 +68,7 @@ TEST_P(LoadFailure, AFailedLoadLeavesEarlierSharesAndReadyMemory) {
 #if defined(CKPT_FAULT_POINTS)
 TEST_P(LoadFailure, AnAbortInTheMiddle) {
   std::uint64_t read_bytes = 0;
-  options_.read_threads = 1;
+  options_.read_threads = options_.memory_threads = 1;
   options_.progress = [&](const LoadProgress& now) {
     read_bytes = now.read_bytes;
     abort_.trigger({StatusCode::cancelled, Scope::operation, "enough"});

@@ -76,7 +76,8 @@ class PipelineTest : public ::testing::Test {
   }
   Status run(TransferTotals& totals, Deadline deadline = soon()) {
     const Transfer transfer{&plan_, buckets_.get(), share_.get(), 0, buffer_.get(), collective_.get(), nullptr};
-    return pipeline_->run(transfer, deadline, abort_, nullptr, totals);
+    pipeline_->begin(transfer, deadline, abort_, nullptr, totals);
+    return pipeline_->end();
   }
 
   TemporaryDirectory dir_;
@@ -104,6 +105,18 @@ TEST_F(PipelineTest, FramesPassThroughTheSlotsAgainAndAgain) {
   const std::uint32_t last = buckets_->size() - 1;
   for (const PlacedTensor& tensor : buckets_->bucket(last).tensors)
     EXPECT_EQ(buffer_->data()[tensor.offset_bytes + 3], static_cast<std::byte>(3 * 7 + std::stoi(tensor.parameter->name.substr(1))));
+}
+
+TEST_F(PipelineTest, WhatWasBegunCanBeCancelledAndTheNextRunWorks) {
+  TransferTotals totals{};
+  const Transfer transfer{&plan_, buckets_.get(), share_.get(), 0, buffer_.get(), collective_.get(), nullptr};
+  pipeline_->begin(transfer, soon(), abort_, nullptr, totals);
+  pipeline_->cancel(Status(StatusCode::unavailable, Scope::peer, "no worker came"));
+  pipeline_->cancel(Status(StatusCode::unavailable, Scope::peer, "nothing is left to cancel"));
+  EXPECT_LE(totals[static_cast<std::size_t>(Stage::fill)].bytes, 2 * plan_.slot_bytes);
+  collective_ = solitary_collective();
+  totals = {};
+  EXPECT_OK(run(totals));
 }
 
 TEST_F(PipelineTest, AnAbortBeforeTheStartEndsIt) {

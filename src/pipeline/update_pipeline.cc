@@ -1,6 +1,6 @@
 #include "pipeline/update_pipeline.h"
 
-#include "os/abort_relay.h"
+#include "base/check.h"
 #include "pipeline/update_run.h"
 
 namespace ckpt {
@@ -14,19 +14,40 @@ Result<std::unique_ptr<UpdatePipeline>> UpdatePipeline::create(Device& device) {
   return pipeline;
 }
 
-Status UpdatePipeline::run(const Transfer& transfer, Deadline deadline, const AbortSignal& abort, const TransferProgress& progress,
+UpdatePipeline::UpdatePipeline(Device& device) : device_(&device) {}
+
+UpdatePipeline::~UpdatePipeline() { cancel(Status(StatusCode::cancelled, Scope::operation, "the pipeline ends")); }
+
+void UpdatePipeline::begin(const Transfer& transfer, Deadline deadline, const AbortSignal& abort, const TransferProgress& progress,
                            TransferTotals& totals) {
-  UpdateRun run({transfer, *device_, *fill_stream_, *exchange_stream_, progress, totals}, deadline);
-  const AbortRelay relay({&abort}, [&run](const Status& reason) { run.fail(reason); });
-  fill_thread_.start([&run] { return run.fill(); });
-  exchange_thread_.start([&run] { return run.exchange(); });
-  const Status handed_over = run.hand_over();
+  CKPT_CHECK(run_ == nullptr);
+  run_ = std::make_unique<UpdateRun>(UpdateRun::Parts{transfer, *device_, *fill_stream_, *exchange_stream_, progress, totals}, deadline);
+  const std::initializer_list<const AbortSignal*> signals{&abort};
+  relay_ = std::make_unique<AbortRelay>(signals, [run = run_.get()](const Status& reason) { run->fail(reason); });
+  fill_thread_.start([run = run_.get()] { return run->fill(); });
+  exchange_thread_.start([run = run_.get()] { return run->exchange(); });
+}
+
+Status UpdatePipeline::end() {
+  CKPT_CHECK(run_ != nullptr);
+  return stop(run_->hand_over());
+}
+
+void UpdatePipeline::cancel(const Status& reason) {
+  if (run_ == nullptr) return;
+  run_->fail(reason);
+  static_cast<void>(stop(reason));
+}
+
+Status UpdatePipeline::stop(const Status& last) {
   const Status filled = fill_thread_.join();
   const Status exchanged = exchange_thread_.join();
-  CKPT_RETURN_IF_ERROR(run.first_error());  // whichever stage it came from
+  relay_.reset();
+  const std::unique_ptr<UpdateRun> run = std::move(run_);
+  CKPT_RETURN_IF_ERROR(run->first_error());  // whichever stage it came from
   CKPT_RETURN_IF_ERROR(filled);
   CKPT_RETURN_IF_ERROR(exchanged);
-  return handed_over;
+  return last;
 }
 
 }  // namespace ckpt

@@ -14,6 +14,7 @@
 #include "channel/bucket_session.h"
 #include "device/device.h"
 #include "hostpool/host_pool.h"
+#include "os/abort_relay.h"
 #include "os/abort_signal.h"
 #include "pipeline/bucket_table.h"
 #include "pipeline/stage_thread.h"
@@ -42,23 +43,34 @@ using TransferTotals = std::array<StageTotals, kNumStages>;
 /// Called from the stages' threads, once a stripe or bucket: bytes done by `stage` so far, of `total_bytes`.
 using TransferProgress = std::function<void(Stage stage, std::uint64_t done_bytes, std::uint64_t total_bytes)>;
 
-/// Owns the stages' threads and streams, which live from update to update. Threads: run() by one at a time.
+class UpdateRun;
+
+/// Owns the stages' threads and streams, which live from update to update. Threads: one at a time.
 class UpdatePipeline {
  public:
   /// `device` must outlive it.
   [[nodiscard]] static Result<std::unique_ptr<UpdatePipeline>> create(Device& device);
+  ~UpdatePipeline();  ///< cancels what was begun
 
-  /// Moves all frames. Returns when every stage has stopped, whatever happened: afterwards no thread of the pipeline touches the transfer; operations
-  /// of an aborted collective may, until it is destroyed. The first error of any stage, with stage and frame; `abort`'s reason; deadline_exceeded.
-  [[nodiscard]] Status run(const Transfer& transfer, Deadline deadline, const AbortSignal& abort, const TransferProgress& progress,
-                           TransferTotals& totals);
+  /// Starts to fill and exchange as many frames as there are slots: workers need not be there yet. Everything given must outlive end() or cancel(),
+  /// one of which follows. The session's abort is called when a stage fails.
+  void begin(const Transfer& transfer, Deadline deadline, const AbortSignal& abort, const TransferProgress& progress, TransferTotals& totals);
+  /// Hands all frames over. Returns when every stage has stopped, whatever happened: afterwards no thread of the pipeline touches the transfer;
+  /// operations of an aborted collective may, until it is destroyed. The first error of any stage, with stage and frame; `abort`'s reason;
+  /// deadline_exceeded.
+  [[nodiscard]] Status end();
+  /// Stops all stages of what was begun, for a reason from elsewhere; nothing if nothing was begun.
+  void cancel(const Status& reason);
 
  private:
-  explicit UpdatePipeline(Device& device) : device_(&device) {}
+  explicit UpdatePipeline(Device& device);
+  [[nodiscard]] Status stop(const Status& last);
 
   Device* device_;
   std::unique_ptr<DeviceStream> fill_stream_;
   std::unique_ptr<DeviceStream> exchange_stream_;
+  std::unique_ptr<UpdateRun> run_;     // between begin() and end()
+  std::unique_ptr<AbortRelay> relay_;  // of `run_`: ends before it
   StageThread fill_thread_;
   StageThread exchange_thread_;
 };

@@ -1,5 +1,7 @@
 #include "pipeline/update_run.h"
 
+#include <algorithm>
+
 #include "base/fault_point.h"
 
 namespace ckpt {
@@ -111,9 +113,10 @@ Status UpdateRun::start_stripe(FilledStripe& ready) {
     CKPT_RETURN_IF_ERROR(stream->wait_for(*ready.filled));
     CKPT_RETURN_IF_ERROR(ready.times.set(StripeTimes::Mark::gather_begins, *stream));
   }
+  const TimePoint begin = Clock::real().now();
   CKPT_ASSIGN_OR_RETURN(auto work, parts_.transfer.collective->all_gather(slot_of(ready.frame) + stripe.offset_bytes, stripe.unit_bytes, stream));
   if (stream != nullptr) CKPT_RETURN_IF_ERROR(ready.times.set(StripeTimes::Mark::gather_ends, *stream));
-  started_.push({std::move(work), std::move(ready.times)});
+  started_.push({std::move(work), begin, std::move(ready.times)});
   return Status::success();
 }
 
@@ -122,18 +125,16 @@ Status UpdateRun::exchanged_stripe(std::uint32_t frame, std::uint32_t stripe_ind
   CKPT_ASSIGN_OR_RETURN(StartedStripe started, started_.pop(deadline_, "an all-gather to start"));
   Span span(Stage::exchange, "wait for the all-gather", frame);
   const std::uint64_t received = stripe.bytes() - stripe.unit_bytes[parts_.transfer.rank];
-  {
-    StageTotals waiting;
-    const BusyTime busy(parts_.device.host_addressable() ? totals(Stage::exchange) : waiting);
-    CKPT_RETURN_IF_ERROR(started.work->wait(deadline_, stop_));
-    CKPT_RETURN_IF_ERROR(started.times.wait(deadline_, stop_));
-  }
+  CKPT_RETURN_IF_ERROR(started.work->wait(deadline_, stop_));
+  CKPT_RETURN_IF_ERROR(started.times.wait(deadline_, stop_));
   span.add_bytes(received);
   totals(Stage::exchange).bytes += received;
   const StripeTimes::Spans spans = started.times.take(frame, stripe.unit_bytes[parts_.transfer.rank], received);
-  if (!parts_.device.host_addressable()) {
-    totals(Stage::fill).busy += spans.copy;
-    totals(Stage::exchange).busy += spans.gather;
+  if (!parts_.device.host_addressable()) totals(Stage::fill).busy += spans.copy;
+  totals(Stage::exchange).busy += spans.gather;
+  if (const auto ended = started.work->ended_at()) {
+    totals(Stage::exchange).busy += std::max(*ended - std::max(started.begin, exchanged_until_), Duration::zero());
+    exchanged_until_ = std::max(exchanged_until_, *ended);
   }
   return Status::success();
 }

@@ -12,11 +12,11 @@ namespace ckpt {
 class UpdateRun {
  public:
   struct Parts {
-    const Transfer& transfer;
+    Transfer transfer;
     Device& device;
     DeviceStream& fill_stream;
     DeviceStream& exchange_stream;
-    const TransferProgress& progress;
+    TransferProgress progress;
     TransferTotals& totals;
   };
   UpdateRun(const Parts& parts, Deadline deadline);
@@ -38,6 +38,7 @@ class UpdateRun {
   };
   struct StartedStripe {
     std::unique_ptr<Work> work;
+    TimePoint begin;
     StripeTimes times;
   };
   struct FreeSlot {};
@@ -61,6 +62,7 @@ class UpdateRun {
   BlockingQueue<FreeSlot> free_slots_;
   BlockingQueue<FilledStripe> filled_;
   BlockingQueue<StartedStripe> started_;
+  TimePoint exchanged_until_{};  // of the hand-over's thread: all-gathers overlap, and a moment counts once
   AbortSignal stop_;
 };
 

@@ -18,40 +18,12 @@
 #include "os/shared_memory.h"
 #include "os/threads.h"
 #include "os/unique_fd.h"
+#include "server/interleave.h"
 
 namespace ckpt {
 namespace {
 
 constexpr std::uint64_t kPiece = 8 * MiB;
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-Result<double> timed(const std::function<Status()>& work) {
-  const TimePoint begin = Clock::real().now();
-  CKPT_RETURN_IF_ERROR(work());
-  return seconds(Clock::real().now() - begin);
-}
-
-/// The two in turn, so that a machine that drifts does so for both.
-Status interleave(RateRow& row, unsigned rounds, const std::function<Status()>& before, const std::function<Status()>& product,
-                  const std::function<Status()>& limit) {
-  std::vector<double> ours;
-  std::vector<double> limits;
-  for (unsigned round = 0; round < rounds; ++round) {
-    if (before) CKPT_RETURN_IF_ERROR(before());
-    CKPT_ASSIGN_OR_RETURN(const double product_seconds, timed(product));
-    if (before) CKPT_RETURN_IF_ERROR(before());
-    CKPT_ASSIGN_OR_RETURN(const double limit_seconds, timed(limit));
-    ours.push_back(product_seconds);
-    limits.push_back(limit_seconds);
-  }
-  row.seconds = median(std::move(ours));
-  row.limit_seconds = median(std::move(limits));
-  return Status::success();
-}
 
 /// The plain loop that reading is judged by: the system's own calls, nothing of ours between.
 Status plain_direct_read(int fd, std::uint64_t offset, std::span<std::byte> into) {

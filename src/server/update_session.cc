@@ -25,6 +25,7 @@ UpdateSession::UpdateSession(ParameterServer& server, const std::string& name, P
 Result<UpdateReport> UpdateSession::run() {
   const Status status = steps();
   if (status.ok()) return report();
+  server_.pipeline_->cancel(status);
   if (session_) session_->abort(status);
   if (call_) call_->cancel();
   return status;
@@ -144,7 +145,20 @@ Status UpdateSession::open() {
   return Status::success();
 }
 
+/// The first slots are filled while the engines' workers are on their way.
+void UpdateSession::begin_transfer() {
+  const Transfer transfer{registration_.plan.get(),
+                          registration_.buckets.get(),
+                          registration_.part.get(),
+                          rank_,
+                          server_.buffer_.get(),
+                          server_.collective_.get(),
+                          session_.get()};
+  server_.pipeline_->begin(transfer, deadline_, stop_, server_.progress_, totals_);
+}
+
 Status UpdateSession::start_call() {
+  begin_transfer();
   if (session_) session_->engine_asked();
   if (!leads()) return Status::success();
   CKPT_FAULT_POINT("connect.before_post");
@@ -168,16 +182,7 @@ Status UpdateSession::connect() {
   return session_->connect(server_.buffer_->exported(), deadline_.capped(server_.settings_.duration("connect_timeout")));
 }
 
-Status UpdateSession::transfer() {
-  const Transfer transfer{registration_.plan.get(),
-                          registration_.buckets.get(),
-                          registration_.part.get(),
-                          rank_,
-                          server_.buffer_.get(),
-                          server_.collective_.get(),
-                          session_.get()};
-  return server_.pipeline_->run(transfer, deadline_, stop_, server_.progress_, totals_);
-}
+Status UpdateSession::transfer() { return server_.pipeline_->end(); }
 
 Status UpdateSession::release() {
   CKPT_FAULT_POINT("release.begin");

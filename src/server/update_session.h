@@ -31,6 +31,7 @@ class UpdateSession {
   [[nodiscard]] Status wait_ready();
   [[nodiscard]] Status learn_engine_kinds();
   [[nodiscard]] Status open();
+  void begin_transfer();
   [[nodiscard]] Status start_call();
   [[nodiscard]] Status connect();
   [[nodiscard]] Status transfer();

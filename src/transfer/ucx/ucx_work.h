@@ -25,6 +25,10 @@ class UcxWork {
     return failure_;
   }
   [[nodiscard]] bool done() const { return finished_.triggered(); }
+  [[nodiscard]] std::optional<TimePoint> ended_at() const CKPT_EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    return ended_at_;
+  }
 
   void transfer_ended(const Status& status) CKPT_EXCLUDES(mutex_) {
     bool last = false;
@@ -32,6 +36,7 @@ class UcxWork {
       const MutexLock lock(mutex_);  // also makes what the transfers wrote visible to the waiter
       if (failure_.ok()) failure_ = status;
       last = --num_open_ == 0;
+      if (last) ended_at_ = Clock::real().now();
     }
     if (last) finished_.trigger_from_signal_handler();
   }
@@ -41,6 +46,7 @@ class UcxWork {
   mutable Mutex mutex_;
   std::size_t num_open_ CKPT_GUARDED_BY(mutex_);
   Status failure_ CKPT_GUARDED_BY(mutex_);
+  std::optional<TimePoint> ended_at_ CKPT_GUARDED_BY(mutex_);
 };
 
 /// The caller's end of a UcxWork.
@@ -49,6 +55,7 @@ class SharedUcxWork final : public Work {
   explicit SharedUcxWork(std::shared_ptr<UcxWork> work) : work_(std::move(work)) {}
   [[nodiscard]] Status wait(Deadline deadline, const AbortSignal& abort) override { return work_->wait(deadline, abort); }
   [[nodiscard]] bool done() const override { return work_->done(); }
+  [[nodiscard]] std::optional<TimePoint> ended_at() const override { return work_->ended_at(); }
 
  private:
   std::shared_ptr<UcxWork> work_;
