@@ -24,7 +24,7 @@ STAND_IN = "--stand-in" in sys.argv
 if STAND_IN:
     import standin
 
-    standin.install()
+    standin.install_sender()
 
 import checkpoint_engine.ps as library  # noqa: E402
 from checkpoint_engine.api import request_inference_to_update  # noqa: E402

@@ -21,6 +21,11 @@ def load_ranks(directory: Path, prefix: str) -> list[dict]:
     return [json.loads(path.read_text()) for path in sorted(directory.glob(f"{prefix}.rank*.json"))]
 
 
+def read_limits(directory: Path) -> dict:
+    path = directory / "limits.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 class Sender:
     """What the ranks of one process group noted, joined with what the door saw."""
 
@@ -77,12 +82,12 @@ def cell(value, unit: str, relative=()) -> str:
 
 
 def rows_of(directory: Path):
-    limits = json.loads((directory / "limits.json").read_text())
+    limits = read_limits(directory)
     history = json.loads((directory / "history.json").read_text())
     reference = [Sender(ranks, history) for ranks in (load_ranks(directory, name) for name in ("reference-normal", "reference")) if ranks]
     ours = [Sender(ranks, history) for ranks in (load_ranks(directory, name) for name in ("ours-read", "ours")) if ranks]
     size, num_ranks = ours[-1].ranks[0]["checkpoint_bytes"], len(ours[-1].ranks)
-    floor = size / num_ranks / limits["h2d_together"]
+    floor = size / num_ranks / limits["h2d_together"] if limits else None
     share = next((value for name, value in limits.items() if name.startswith("populate_register_") and abs(float(name.rsplit("_", 1)[1]) - size / num_ranks / 1e9) < 0.2), None)
     yield "floor: a share over its link, all busy", cell(floor, "s"), "", ""
     for loader in dict.fromkeys(sum((sender.loaders() for sender in ours + reference), [])):
@@ -114,7 +119,7 @@ def rows_of(directory: Path):
 
 def main():
     for directory in map(Path, sys.argv[1:]):
-        limits = json.loads((directory / "limits.json").read_text())
+        limits = read_limits(directory)
         rates = ", ".join(f"{name} {value / 1e9:.1f}" for name, value in limits.items() if isinstance(value, float) and value > 1e6)
         print(f"\n## {directory.name}, {limits.get('gpu', '')}\n\nLimits, GB/s: {rates}.\n")
         print("| what | reference | ckpt-engine | |\n|---|---|---|---|")

@@ -156,11 +156,10 @@ class GpuWorker:
         if options["stand_in"]:
             import standin
 
-            self.cuda, self.device = standin.install(), "cpu"
-        else:
-            self.cuda, self.device = torch.cuda, f"cuda:{rank}"
-            torch.cuda.set_device(rank)
-            torch.zeros(1, device=self.device)
+            standin.install()
+        self.cuda, self.device = torch.cuda, "cpu" if options["stand_in"] else f"cuda:{rank}"
+        self.cuda.set_device(rank)
+        torch.zeros(1, device=self.device)
         from checkpoint_engine.worker import update_weights_from_ipc
 
         self.receive, self.torch, self.rank, self.options, self.context = update_weights_from_ipc, torch, rank, options, zmq.Context()

@@ -26,6 +26,8 @@ SAFE = {"NCCL_NVLS_ENABLE": "0", "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1", "NVSHM
 
 
 def gpu_count() -> int:
+    if os.environ.get("CKPT_GPU_STAND_IN"):  # the folder of the software GPU's libraries
+        return 2
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
     return len(listed.stdout.splitlines()) if listed.returncode == 0 else 0
 
@@ -71,6 +73,8 @@ class Engine:
         command = [BINARY, "update", "--checkpoint-path", str(checkpoint), "--nproc-per-node", str(self.devices), "--endpoint", self.endpoint(), "--engine", "vllm",
                    "--device", "cuda", "--bucket-size", "32MiB", "--timeout", "60s", *arguments]
         environment = os.environ | SAFE | {"XDG_RUNTIME_DIR": str(self.runtime)}
+        if stand_in := os.environ.get("CKPT_GPU_STAND_IN"):
+            environment |= {"LD_LIBRARY_PATH": stand_in, "CKPT_NCCL_LIBRARY": stand_in + "/libnccl.so.2", "CKPT_FAKE_CUDA_MEMORY": "1GiB"}
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
     def update(self, checkpoint: Path, *arguments: str) -> subprocess.CompletedProcess:

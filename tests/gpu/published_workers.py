@@ -9,6 +9,7 @@ POST /digests {}                                    per worker {name: [dtype, sh
 
 import argparse
 import hashlib
+import os
 import sys
 import time
 import traceback
@@ -35,9 +36,14 @@ class Model:
         import torch
         import zmq
 
-        self.torch, self.rank, self.context, self.receive = torch, rank, zmq.Context(), import_worker(package).update_weights_from_ipc
+        if os.environ.get("CKPT_GPU_STAND_IN"):
+            import standin
+
+            standin.install()
+        else:
+            torch.zeros(1, device=f"cuda:{rank}")
         torch.cuda.set_device(rank)
-        torch.zeros(1, device="cuda")
+        self.torch, self.rank, self.context, self.receive = torch, rank, zmq.Context(), import_worker(package).update_weights_from_ipc
         self.key = f"GPU-{torch.cuda.get_device_properties(rank).uuid}"
         self.settings, self.tensors, self.loads, self.hooks = {}, {}, 0, 0
 
