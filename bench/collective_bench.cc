@@ -100,7 +100,7 @@ Result<double> time_collective(Group& group, const Case& at, std::string& lane) 
   const AbortSignal never;
   const std::vector<std::uint64_t> units(at.num_ranks, at.unit_bytes);
   Bytes buffer(at.unit_bytes * at.num_ranks, std::byte{2});
-  CKPT_RETURN_IF_ERROR(collective->register_buffer(buffer));
+  CKPT_RETURN_IF_ERROR(collective->register_buffer(buffer, -1));
   Result<double> time = time_rounds(group, [&]() -> Status {
     CKPT_ASSIGN_OR_RETURN(const auto work, collective->all_gather(buffer.data(), units, nullptr));
     return work->wait(soon(), never);

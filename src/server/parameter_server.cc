@@ -189,7 +189,7 @@ Status ParameterServer::ensure_buffer(std::uint64_t bytes) {
   if (buffer_ && buffer_->bytes() == bytes) return Status::success();
   drop_buffer();
   CKPT_ASSIGN_OR_RETURN(buffer_, device_->allocate(bytes));
-  return collective_->register_buffer({buffer_->data(), buffer_->bytes()});
+  return collective_->register_buffer({buffer_->data(), buffer_->bytes()}, buffer_->exported().fd);
 }
 
 void ParameterServer::drop_buffer() {

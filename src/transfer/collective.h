@@ -43,8 +43,9 @@ class Collective {
                                                                  DeviceStream* stream) = 0;
   /// `buffer` of `root` to everyone.
   [[nodiscard]] virtual Result<std::unique_ptr<Work>> broadcast(std::span<std::byte> buffer, std::uint32_t root, DeviceStream* stream) = 0;
-  /// Makes a buffer known once, so that no operation on it registers memory. Must outlive its use; idempotent.
-  [[nodiscard]] virtual Status register_buffer(std::span<std::byte> buffer) = 0;
+  /// Makes a buffer known once, so that no operation on it registers memory. Must outlive its use; idempotent. `fd`: the memfd whose start it maps,
+  /// which ranks of this host may map too; -1: none.
+  [[nodiscard]] virtual Status register_buffer(std::span<std::byte> buffer, int fd) = 0;
   virtual void unregister_buffer(std::span<std::byte> buffer) noexcept = 0;
 
   /// Ends all operations, from any thread; afterwards every call returns `reason`. The object is then only good for destruction.

@@ -37,7 +37,7 @@ class SolitaryCollective final : public Collective {
     if (root != 0) return Status(StatusCode::invalid_argument, Scope::operation, "broadcast from rank {} in a group of one", root);
     return after(stream);
   }
-  [[nodiscard]] Status register_buffer(std::span<std::byte>) override { return aborted_.check(); }
+  [[nodiscard]] Status register_buffer(std::span<std::byte>, int) override { return aborted_.check(); }
   void unregister_buffer(std::span<std::byte>) noexcept override {}
   void abort(const Status& reason) noexcept override { aborted_.trigger(reason); }
   [[nodiscard]] std::string lane() const override { return "none"; }

@@ -89,7 +89,7 @@ TEST_P(CollectiveConformance, AllGatherGivesEveryUnitToEveryRank) {
              const AbortSignal never;
              std::vector<std::uint64_t> units(num_ranks, unit);
              Bytes buffer(total(units));
-             CKPT_RETURN_IF_ERROR(collective.register_buffer(buffer));
+             CKPT_RETURN_IF_ERROR(collective.register_buffer(buffer, -1));
              for (std::uint64_t round = 0; round < 3; ++round) {
                fill(buffer, units, group.rank(), round);
                CKPT_ASSIGN_OR_RETURN(const auto work, collective.all_gather(buffer.data(), units, nullptr));

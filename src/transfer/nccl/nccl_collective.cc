@@ -59,7 +59,7 @@ class NcclCollective final : public Collective {
   }
 
   // Memory that engines map by CUDA IPC comes from cuMemAlloc, which NCCL refuses to register: it goes through its own buffers.
-  [[nodiscard]] Status register_buffer(std::span<std::byte>) override { return communicator_.aborted().check(); }
+  [[nodiscard]] Status register_buffer(std::span<std::byte>, int) override { return communicator_.aborted().check(); }
   void unregister_buffer(std::span<std::byte>) noexcept override {}
   void abort(const Status& reason) noexcept override { communicator_.abort(reason); }
   [[nodiscard]] std::string lane() const override { return "nccl " + nccl_.version_text(); }

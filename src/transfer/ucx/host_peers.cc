@@ -30,10 +30,10 @@ Bytes HostPeers::open_peers(const std::vector<Bytes>& tickets, std::uint32_t ran
   for (std::uint32_t peer = 0; peer < tickets.size(); ++peer) {
     const auto ticket = MemoryTicket::decode(tickets[peer]);
     if (peer == rank || !ticket) continue;
-    Result<PeerMemory> memory = PeerMemory::open(*ticket);
+    Result<std::unique_ptr<PeerMemory>> memory = PeerMemory::open(*ticket);
     if (memory.ok()) {
       could_read[peer] = std::byte{1};
-      readable_[peer] = *memory;
+      readable_[peer] = std::move(memory).value();
       ++num_readable_;
     } else if (memory.status().code() != StatusCode::not_found) {
       two_copies_ = true;

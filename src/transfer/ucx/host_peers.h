@@ -1,7 +1,7 @@
 /// Which ranks read each other's memory in place: those of one host, where the system lets them. Found once, before any bytes move.
 #pragma once
 
-#include <optional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,7 +18,7 @@ class HostPeers {
   [[nodiscard]] Status find(Group& group, bool allowed, Deadline deadline);
 
   /// Null where `peer` cannot be read.
-  [[nodiscard]] const PeerMemory* memory(std::uint32_t peer) const { return readable_[peer] ? &*readable_[peer] : nullptr; }
+  [[nodiscard]] PeerMemory* memory(std::uint32_t peer) const { return readable_[peer].get(); }
   [[nodiscard]] bool read_by(std::uint32_t peer) const { return read_by_[peer]; }
   [[nodiscard]] unsigned num_readable() const { return num_readable_; }
   [[nodiscard]] bool any() const { return any_; }  ///< in either direction
@@ -31,8 +31,8 @@ class HostPeers {
   [[nodiscard]] Bytes open_peers(const std::vector<Bytes>& tickets, std::uint32_t rank);
 
   MemoryFence fence_;
-  std::vector<std::optional<PeerMemory>> readable_;  // by rank: whose memory this rank reads
-  std::vector<bool> read_by_;                        // by rank: who reads this rank's
+  std::vector<std::unique_ptr<PeerMemory>> readable_;  // by rank: whose memory this rank reads
+  std::vector<bool> read_by_;                          // by rank: who reads this rank's
   unsigned num_readable_ = 0;
   bool any_ = false;
   bool two_copies_ = false;

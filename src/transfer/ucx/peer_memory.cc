@@ -1,6 +1,7 @@
 #define XXH_INLINE_ALL
 #include "transfer/ucx/peer_memory.h"
 
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -15,14 +16,18 @@
 #include <string_view>
 
 #include "base/fault_point.h"
+#include "base/log.h"
 #include "os/boot_id.h"
 #include "os/error.h"
 #include "os/file.h"
+#include "os/memory.h"
+#include "os/unique_fd.h"
 
 namespace ckpt {
 namespace {
 
 constexpr std::size_t kStepBytes = MiB;  // between two looks at the abort signal
+constexpr std::size_t kMaxWindows = 4;   // kept mapped of one peer
 
 /// Never 0.
 std::uint64_t hash_of(std::string_view text) { return XXH3_64bits(text.data(), text.size()) | 1; }
@@ -78,12 +83,12 @@ MemoryTicket MemoryFence::ticket() const {
   return {hash_of(*boot), pid_space(), ::getpid(), std::bit_cast<std::uint64_t>(&word_), value_};
 }
 
-Result<PeerMemory> PeerMemory::open(const MemoryTicket& ticket) {
+Result<std::unique_ptr<PeerMemory>> PeerMemory::open(const MemoryTicket& ticket) {
   const Result<std::string> boot = boot_id();
   if (!boot.ok() || ticket.host != hash_of(*boot)) return Status(StatusCode::not_found, Scope::peer, "the process is not of this host");
   if (ticket.pid_space != pid_space()) return Status(StatusCode::unsupported, Scope::peer, "process {} is in another PID namespace", ticket.pid);
-  PeerMemory memory(ticket);
-  if (const Status status = memory.check_fence(); !status.ok()) return Status::of(StatusCode::unsupported, Scope::peer, status.message());
+  std::unique_ptr<PeerMemory> memory(new PeerMemory(ticket));
+  if (const Status status = memory->check_fence(); !status.ok()) return Status::of(StatusCode::unsupported, Scope::peer, status.message());
   return memory;
 }
 
@@ -94,7 +99,20 @@ Status PeerMemory::check_fence() const {
   return {StatusCode::unavailable, Scope::peer, "process {} has ended the exchange", ticket_.pid};
 }
 
-Status PeerMemory::read(std::uint64_t address, std::span<std::byte> into, const AbortSignal& abort) const {
+Status PeerMemory::read(const MemoryOffer& offer, std::span<std::byte> into, const AbortSignal& abort) {
+  const Window window = window_of(offer);
+  if (window == nullptr) {
+    CKPT_RETURN_IF_ERROR(copy_process(offer.address, into, abort));
+    return check_fence();
+  }
+  for (std::size_t done = 0; done < into.size(); done += kStepBytes) {
+    CKPT_RETURN_IF_ERROR(abort.check());
+    std::memcpy(into.data() + done, window->data() + offer.window_offset + done, std::min(into.size() - done, kStepBytes));
+  }
+  return check_fence();
+}
+
+Status PeerMemory::copy_process(std::uint64_t address, std::span<std::byte> into, const AbortSignal& abort) const {
   while (!into.empty()) {
     CKPT_RETURN_IF_ERROR(abort.check());
     const std::size_t bytes = std::min(into.size(), kStepBytes);
@@ -102,7 +120,34 @@ Status PeerMemory::read(std::uint64_t address, std::span<std::byte> into, const 
     address += bytes;
     into = into.subspan(bytes);
   }
-  return check_fence();
+  return Status::success();
+}
+
+PeerMemory::Window PeerMemory::window_of(const MemoryOffer& offer) {
+  const bool inside = offer.window_offset <= offer.window_bytes && offer.bytes <= offer.window_bytes - offer.window_offset;
+  if (offer.window == 0 || !inside) return nullptr;
+  const MutexLock lock(mutex_);
+  const auto found = windows_.find(offer.window);
+  if (found != windows_.end()) return found->second;
+  if (windows_.size() >= kMaxWindows) windows_.erase(windows_.begin());  // the oldest number: its buffer is gone, or is mapped again
+  Result<Mapping> mapping = map(offer);
+  if (!mapping.ok()) log_debug("slots of process {} are read by the system instead of mapped: {}", ticket_.pid, mapping.status().to_string());
+  return windows_.emplace(offer.window, mapping.ok() ? std::make_shared<const Mapping>(std::move(mapping).value()) : nullptr).first->second;
+}
+
+Result<Mapping> PeerMemory::map(const MemoryOffer& offer) const {
+  CKPT_FAULT_POINT("sys.peer_fd");
+  const std::string path = fmt::format("/proc/{}/fd/{}", ticket_.pid, offer.window_fd);
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return errno_status(errno, "open " + path);
+  // Only what cannot shrink is mapped: a file cut under a reader would end this process.
+  const int seals = ::fcntl(fd.get(), F_GET_SEALS);
+  CKPT_ASSIGN_OR_RETURN(const std::uint64_t bytes, size_of(fd.get()));
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || bytes < offer.window_bytes)
+    return Status(StatusCode::unsupported, Scope::peer, "{} is no sealed memory of {} bytes", path, offer.window_bytes);
+  CKPT_ASSIGN_OR_RETURN(Mapping mapping, Mapping::shared(fd.get(), offer.window_bytes, Access::read_only));
+  CKPT_RETURN_IF_ERROR(map_pages(mapping.data(), mapping.bytes()));
+  return mapping;
 }
 
 }  // namespace ckpt

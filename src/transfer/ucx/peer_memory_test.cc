@@ -23,15 +23,16 @@ class Owner {
  public:
   struct Shared {
     MemoryTicket ticket;
-    std::uint64_t address;
+    MemoryOffer offer;
   };
+  enum class Kind : std::uint8_t { ordinary, sealed, unsealed };
 
-  Owner() {
+  explicit Owner(Kind kind = Kind::ordinary) {
     shared_ = static_cast<Shared*>(::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     int ready[2];
     EXPECT_EQ(::pipe(ready), 0);
     pid_ = ::fork();
-    if (pid_ == 0) live(ready[1]);
+    if (pid_ == 0) live(kind, ready[1]);
     char byte = 0;
     EXPECT_EQ(::read(ready[0], &byte, 1), 1);
     ::close(ready[0]);
@@ -53,11 +54,20 @@ class Owner {
   }
 
  private:
-  [[noreturn]] void live(int ready) {
-    Bytes bytes(kBytes);
+  [[noreturn]] void live(Kind kind, int ready) {
+    Bytes ordinary(kBytes);
+    const UniqueFd fd = kind == Kind::sealed ? create_memfd("window", kBytes).value() : UniqueFd(::memfd_create("window", MFD_CLOEXEC));
+    if (kind == Kind::unsealed && ::ftruncate(fd.get(), kBytes) != 0) ::_exit(1);
+    const Mapping mapping = kind == Kind::ordinary ? Mapping() : Mapping::shared(fd.get(), kBytes, Access::read_write).value();
+    std::byte* bytes = kind == Kind::ordinary ? ordinary.data() : mapping.data();
     for (std::size_t i = 0; i < kBytes; ++i) bytes[i] = static_cast<std::byte>(i);
     const MemoryFence fence;
-    *shared_ = {fence.ticket(), std::bit_cast<std::uint64_t>(bytes.data())};
+    *shared_ = {fence.ticket(), {std::bit_cast<std::uint64_t>(bytes), kBytes}};
+    if (kind != Kind::ordinary) {
+      shared_->offer.window = 1;
+      shared_->offer.window_bytes = kBytes;
+      shared_->offer.window_fd = fd.get();
+    }
     static_cast<void>(!::write(ready, "!", 1));
     for (;;) ::pause();
   }
@@ -67,58 +77,94 @@ class Owner {
 
 TEST(PeerMemory, BytesOfAnotherProcessArrive) {
   const Owner owner;
-  const Result<PeerMemory> memory = PeerMemory::open(owner.shared().ticket);
+  const Result<std::unique_ptr<PeerMemory>> memory = PeerMemory::open(owner.shared().ticket);
   ASSERT_OK(memory);
   Bytes into(kBytes);
   const AbortSignal never;
-  ASSERT_OK(memory->read(owner.shared().address, into, never));
+  ASSERT_OK((*memory)->read(owner.shared().offer, into, never));
   for (std::size_t i = 0; i < kBytes; ++i) ASSERT_EQ(into[i], static_cast<std::byte>(i)) << i;
+}
+
+TEST(PeerMemory, AWindowIsMappedOnceAndItsOwnersEndIsStillSeen) {
+  for (const Owner::Kind kind : {Owner::Kind::sealed, Owner::Kind::unsealed}) {
+    Owner owner(kind);
+    const Result<std::unique_ptr<PeerMemory>> memory = PeerMemory::open(owner.shared().ticket);
+    ASSERT_OK(memory);
+    const AbortSignal never;
+    MemoryOffer offer = owner.shared().offer;
+    const bool mapped = kind == Owner::Kind::sealed;
+    offer.address = mapped ? 4096 : offer.address;  // a mapped one is not looked for at its address; what may shrink is not mapped
+    Bytes into(kBytes);
+    ASSERT_OK((*memory)->read(offer, into, never));
+    for (std::size_t i = 0; i < kBytes; ++i) ASSERT_EQ(into[i], static_cast<std::byte>(i)) << i;
+    offer.window_offset = MiB + 5;
+    offer.address += mapped ? 0 : MiB + 5;
+    offer.bytes = 99;
+    ASSERT_OK((*memory)->read(offer, std::span(into).first(99), never));
+    EXPECT_EQ(into[0], static_cast<std::byte>(5));
+    owner.kill();
+    EXPECT_THAT((*memory)->read(offer, std::span(into).first(99), never), Is(StatusCode::unavailable, HasSubstr("No such process")));
+  }
+}
+
+TEST(PeerMemory, AnOfferBeyondItsWindowIsNotReadThroughTheMapping) {
+  const Owner owner(Owner::Kind::sealed);
+  const Result<std::unique_ptr<PeerMemory>> memory = PeerMemory::open(owner.shared().ticket);
+  ASSERT_OK(memory);
+  const AbortSignal never;
+  MemoryOffer offer = owner.shared().offer;
+  offer.address = 4096;
+  offer.window_offset = 1;
+  Bytes into(kBytes);
+  EXPECT_THAT((*memory)->read(offer, into, never), Is(StatusCode::unavailable, HasSubstr("Bad address")));
 }
 
 TEST(PeerMemory, ADeadOwnerIsAnErrorOfThatPeer) {
   Owner owner;
-  const Result<PeerMemory> memory = PeerMemory::open(owner.shared().ticket);
+  const Result<std::unique_ptr<PeerMemory>> memory = PeerMemory::open(owner.shared().ticket);
   ASSERT_OK(memory);
   owner.kill();
   Bytes into(64);
   const AbortSignal never;
-  const Status read = memory->read(owner.shared().address, into, never);
+  const Status read = (*memory)->read(owner.shared().offer, into, never);
   EXPECT_THAT(read, Is(StatusCode::unavailable, HasSubstr("No such process")));
   EXPECT_EQ(read.scope(), Scope::peer);
 }
 
 TEST(PeerMemory, BytesThatAreNotThereAreAnError) {
   const Owner owner;
-  const Result<PeerMemory> memory = PeerMemory::open(owner.shared().ticket);
+  const Result<std::unique_ptr<PeerMemory>> memory = PeerMemory::open(owner.shared().ticket);
   ASSERT_OK(memory);
   Bytes into(64);
   const AbortSignal never;
-  EXPECT_THAT(memory->read(4096, into, never), Is(StatusCode::unavailable, HasSubstr("Bad address")));
+  EXPECT_THAT((*memory)->read({4096, into.size()}, into, never), Is(StatusCode::unavailable, HasSubstr("Bad address")));
 }
 
 TEST(PeerMemory, NothingIsReadPastAFenceThatWasTakenDown) {
   MemoryFence fence;
-  const Result<PeerMemory> memory = PeerMemory::open(fence.ticket());
+  const Result<std::unique_ptr<PeerMemory>> memory = PeerMemory::open(fence.ticket());
   ASSERT_OK(memory);
   const Bytes source(64, std::byte{7});
   Bytes into(64);
   const AbortSignal never;
-  ASSERT_OK(memory->read(std::bit_cast<std::uint64_t>(source.data()), into, never));
+  ASSERT_OK((*memory)->read({std::bit_cast<std::uint64_t>(source.data()), into.size()}, into, never));
   EXPECT_EQ(into, source);
   fence.take_down();
-  EXPECT_THAT(memory->read(std::bit_cast<std::uint64_t>(source.data()), into, never), Is(StatusCode::unavailable, HasSubstr("ended the exchange")));
+  EXPECT_THAT((*memory)->read({std::bit_cast<std::uint64_t>(source.data()), into.size()}, into, never),
+              Is(StatusCode::unavailable, HasSubstr("ended the exchange")));
   EXPECT_THAT(PeerMemory::open(fence.ticket()), Is(StatusCode::unsupported));
 }
 
 TEST(PeerMemory, AnAbortEndsARead) {
   const MemoryFence fence;
-  const Result<PeerMemory> memory = PeerMemory::open(fence.ticket());
+  const Result<std::unique_ptr<PeerMemory>> memory = PeerMemory::open(fence.ticket());
   ASSERT_OK(memory);
   AbortSignal abort;
   abort.trigger(Status(StatusCode::cancelled, Scope::operation, "enough"));
   Bytes into(64, std::byte{1});
   const Bytes source(64, std::byte{7});
-  EXPECT_THAT(memory->read(std::bit_cast<std::uint64_t>(source.data()), into, abort), Is(StatusCode::cancelled, HasSubstr("enough")));
+  EXPECT_THAT((*memory)->read({std::bit_cast<std::uint64_t>(source.data()), into.size()}, into, abort),
+              Is(StatusCode::cancelled, HasSubstr("enough")));
   EXPECT_EQ(into, Bytes(64, std::byte{1}));
 }
 

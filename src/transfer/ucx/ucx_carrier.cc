@@ -32,7 +32,7 @@ std::uint64_t answer_tag(std::uint64_t tag, std::uint32_t receiver) { return ((t
 /// A transfer under way. Touched by one thread at a time: the plug-in's, and between offer and answer a copier's.
 struct UcxCarrier::Running {
   Transfer transfer;
-  Offer offer{};
+  MemoryOffer offer{};
   std::uint8_t answer = 0;  // 1: the bytes were read
   int num_open = 1;         // messages that must end before the transfer has
   Status failure;
@@ -129,7 +129,7 @@ void UcxCarrier::add_messages(std::vector<CkptUcxOp>& ops, Transfer transfer) {
   };
   if (!once) return add(of.is_receive ? CKPT_UCX_RECEIVE : CKPT_UCX_SEND, of.tag, of.buffer, of.bytes, Step::whole);
   if (of.is_receive) return add(CKPT_UCX_RECEIVE, of.tag | kOfferTag, &running->offer, sizeof running->offer, Step::offer_received);
-  running->offer = {std::bit_cast<std::uint64_t>(of.buffer), of.bytes};
+  running->offer = offer_of(of);
   running->num_open = 2;
   add(CKPT_UCX_RECEIVE, answer_tag(of.tag, of.peer), &running->answer, sizeof running->answer, Step::answer_received);
   add(CKPT_UCX_SEND, of.tag | kOfferTag, &running->offer, sizeof running->offer, Step::offer_sent);
@@ -147,7 +147,7 @@ void UcxCarrier::copy(const std::shared_ptr<Running>& running) {
   if (running->offer.bytes != of.bytes)
     running->failure =
         Status(StatusCode::internal, Scope::peer, "rank {} offers {} bytes where {} are expected", of.peer, running->offer.bytes, of.bytes);
-  else if (const Status read = peers_.memory(of.peer)->read(running->offer.address, {of.buffer, of.bytes}, aborted_); !read.ok())
+  else if (const Status read = peers_.memory(of.peer)->read(running->offer, {of.buffer, of.bytes}, aborted_); !read.ok())
     running->failure = read.scope() == Scope::peer ? read.with_note("rank {}", of.peer) : read;
   running->answer = running->failure.ok() ? 1 : 0;
   const CkptUcxOp op{CKPT_UCX_SEND,
@@ -191,9 +191,33 @@ Status UcxCarrier::status_of(int outcome, std::uint32_t peer, const char* text) 
   return {StatusCode::internal, Scope::peer, "a message with rank {}: {}", peer, text};
 }
 
-Status UcxCarrier::register_buffer(std::span<std::byte> buffer) {
+Status UcxCarrier::register_buffer(std::span<std::byte> buffer, int fd) {
   char error[CKPT_UCX_TEXT_BYTES] = {};
-  return api_->register_memory(ucx_, buffer.data(), buffer.size(), error) == 0 ? Status::success() : failed(error);
+  if (api_->register_memory(ucx_, buffer.data(), buffer.size(), error) != 0) return failed(error);
+  if (fd < 0) return Status::success();
+  const MutexLock lock(windows_mutex_);
+  const auto known = [&](const Window& window) { return window.buffer.data() == buffer.data() && window.fd == fd; };
+  if (std::none_of(windows_.begin(), windows_.end(), known)) windows_.push_back({++last_window_, buffer, fd});
+  return Status::success();
+}
+
+void UcxCarrier::unregister_buffer(std::span<std::byte> buffer) noexcept {
+  api_->unregister_memory(ucx_, buffer.data());
+  const MutexLock lock(windows_mutex_);
+  std::erase_if(windows_, [&](const Window& window) { return window.buffer.data() == buffer.data(); });
+}
+
+MemoryOffer UcxCarrier::offer_of(const Transfer& transfer) {
+  MemoryOffer offer{std::bit_cast<std::uint64_t>(transfer.buffer), transfer.bytes};
+  const MutexLock lock(windows_mutex_);
+  for (const Window& window : windows_) {
+    if (transfer.buffer < window.buffer.data() || transfer.buffer + transfer.bytes > window.buffer.data() + window.buffer.size()) continue;
+    offer.window = window.number;
+    offer.window_bytes = window.buffer.size();
+    offer.window_offset = static_cast<std::uint64_t>(transfer.buffer - window.buffer.data());
+    offer.window_fd = window.fd;
+  }
+  return offer;
 }
 
 void UcxCarrier::abort(const Status& reason) noexcept {

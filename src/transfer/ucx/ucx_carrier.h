@@ -46,8 +46,8 @@ class UcxCarrier {
   /// Collective, once: addresses and tickets travel through the group. unsupported: no plug-in, or no UCX.
   [[nodiscard]] Status connect(Group& group, const UcxOptions& options, Deadline deadline);
   void start(std::vector<Transfer> transfers);
-  [[nodiscard]] Status register_buffer(std::span<std::byte> buffer);
-  void unregister_buffer(std::span<std::byte> buffer) noexcept { api_->unregister_memory(ucx_, buffer.data()); }
+  [[nodiscard]] Status register_buffer(std::span<std::byte> buffer, int fd) CKPT_EXCLUDES(windows_mutex_);
+  void unregister_buffer(std::span<std::byte> buffer) noexcept CKPT_EXCLUDES(windows_mutex_);
   void abort(const Status& reason) noexcept;
   [[nodiscard]] Status aborted() const { return aborted_.check(); }
   [[nodiscard]] const std::string& lane() const { return lane_; }
@@ -55,14 +55,16 @@ class UcxCarrier {
  private:
   struct Running;
   struct Message;
-  struct Offer {
-    std::uint64_t address;
-    std::uint64_t bytes;
+  struct Window {
+    std::uint64_t number;
+    std::span<std::byte> buffer;
+    int fd;
   };
 
   [[nodiscard]] Status connect_ucx(Group& group, const std::string& tls, bool tls_is_fixed, Deadline deadline);
   [[nodiscard]] Status greet(Group& group, Deadline deadline);
   [[nodiscard]] bool copies_once(const Transfer& transfer) const;
+  [[nodiscard]] MemoryOffer offer_of(const Transfer& transfer) CKPT_EXCLUDES(windows_mutex_);
   void add_messages(std::vector<CkptUcxOp>& ops, Transfer transfer);
   void copy(const std::shared_ptr<Running>& running);
   void message_ended(const Message& message, const Status& status);
@@ -76,6 +78,9 @@ class UcxCarrier {
   AbortSignal aborted_;
   HostPeers peers_;
   std::optional<CopyThreads> copiers_;
+  Mutex windows_mutex_;
+  std::vector<Window> windows_ CKPT_GUARDED_BY(windows_mutex_);  // registered buffers that peers of this host may map
+  std::uint64_t last_window_ CKPT_GUARDED_BY(windows_mutex_) = 0;
 };
 
 }  // namespace ckpt

@@ -57,7 +57,7 @@ class UcxCollective final : public Collective {
     return start(work, std::move(transfers));
   }
 
-  [[nodiscard]] Status register_buffer(std::span<std::byte> buffer) override { return carrier_.register_buffer(buffer); }
+  [[nodiscard]] Status register_buffer(std::span<std::byte> buffer, int fd) override { return carrier_.register_buffer(buffer, fd); }
   void unregister_buffer(std::span<std::byte> buffer) noexcept override { carrier_.unregister_buffer(buffer); }
   void abort(const Status& reason) noexcept override { carrier_.abort(reason); }
   [[nodiscard]] std::string lane() const override { return carrier_.lane(); }
