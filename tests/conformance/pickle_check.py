@@ -74,6 +74,8 @@ def as_the_tool(value) -> str:
     raise TypeError(type(value))
 
 
+# What engines load; sub-byte ones are refused before anything is sent.
+DTYPES = "float32 float16 bfloat16 float8_e4m3fn float8_e5m2 float8_e8m0fnu float8_e4m3fnuz float8_e5m2fnuz uint8 uint16 uint32 uint64 int8 int16 int32 int64 bool float64".split()
 TEXTS = ["", "a", "layer.0.weight", "é", "漢字" * 5, "\U0001f600", 'quote " and \\', "line\nbreak\ttab", "\x00\x1b\x7f\x85", "n" * 300]
 NUMBERS = [0, 1, 255, 256, 65535, 65536, -1, -(2**31), 2**31 - 1, 2**31, 2**40, -(2**40), 2**63 - 1, -(2**63)]
 
@@ -132,6 +134,40 @@ class PickleCheck(unittest.TestCase):
             expected = [t | {"dtype": getattr(torch, t["dtype"]), "shape": torch.Size(t["shape"])} for t in tensors[:count]]
             self.assertEqual(loaded, expected)
             self.assertTrue(all(type(item["shape"]) is torch.Size for item in loaded))
+
+    def expect_bucket(self, **tensor):
+        """One tensor, as Python's two unpicklers load it."""
+        tensor = {"name": "w", "dtype": "uint8", "shape": [1], "offset": 0} | tensor
+        pickled = self.tool.write(kind="bucket", tensors=[tensor])
+        for load in (pickle.loads, pickle._loads):
+            (loaded,) = load(pickled)
+            self.assertEqual(loaded, tensor | {"dtype": getattr(torch, tensor["dtype"]), "shape": torch.Size(tensor["shape"])})
+            self.assertIs(type(loaded["shape"]), torch.Size)
+            self.assertEqual([type(value) for value in (loaded["name"], loaded["offset"])], [str, int])
+
+    def test_buckets_carry_every_dtype_that_engines_know(self):
+        for name in DTYPES:
+            self.expect_bucket(dtype=name)
+
+    def test_buckets_carry_names_of_any_length(self):
+        for length in (1, 254, 255, 256, 257, 65535, 65536, 1 << 20):
+            self.expect_bucket(name="n" * length)
+            self.expect_bucket(name="é" * (length // 2) + "x" * (length % 2))  # the length counts bytes
+
+    def test_buckets_carry_offsets_beyond_4_gib(self):
+        for exponent in range(8, 47):
+            for offset in (2**exponent - 256, 2**exponent, 2**exponent + 256):
+                self.expect_bucket(offset=offset)
+
+    def test_buckets_carry_shapes_of_any_rank(self):
+        for shape in ([], [0], [1] * 3, [1] * 4, [2] * 20, [2**31 - 1], [2**31], [2**32, 3], [2**40, 1, 0, 7]):
+            self.expect_bucket(shape=shape)
+
+    def test_handles_carry_any_64_bytes(self):
+        random_ = random.Random(11)
+        for ipc in (bytes(64), bytes(range(192, 256)), b"\x02c" * 32, b"." * 64, random_.randbytes(64)):
+            _, arguments = pickle.loads(self.tool.write(kind="handle", ipc=ipc.hex(), bytes=768))
+            self.assertEqual((arguments[7], type(arguments[7])), (ipc, bytes))
 
     def test_what_python_writes_is_read(self):
         shared = ["x", ("y", 1)]
