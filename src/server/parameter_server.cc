@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "manifest/metas_json.h"
 #include "os/boot_id.h"
+#include "os/numa.h"
 #include "os/threads.h"
 #include "server/frame_options.h"
 #include "server/metas_exchange.h"
@@ -53,6 +54,8 @@ Status ParameterServer::prepare(Deadline deadline) {
   CKPT_ASSIGN_OR_RETURN(const RankSeat seat, find_seat(*group_, host_, deadline));
   num_local_ranks_ = seat.num_local;
   CKPT_ASSIGN_OR_RETURN(device_, make_rank_device(settings_, seat));
+  // Before there are threads of its own and memory: both are to be near the GPU.
+  if (const std::string bus_id = device_->pci_bus_id(); !bus_id.empty()) log_debug("{}", bind_to_node_of_pci_device(bus_id));
   CKPT_RETURN_IF_ERROR(agree_on_devices(*group_, *device_, deadline));
   if (device_->kind() == "cuda") CKPT_RETURN_IF_ERROR(make_collective(deadline));  // connects while the checkpoint is read
   pool_ = make_host_pool(*device_);
