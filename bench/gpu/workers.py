@@ -9,7 +9,7 @@ POST /control {"loader": NAME}   what the workers do with the weights from now o
 POST /verify {}                  compares every byte held with the files, then zeroes what is held, so that the next check proves the next update
 
 An update's entry in /history has for each worker: begin, connected, last_answer (to the last bucket), end; buckets; seconds spent in load, unpickle and
-waiting for messages; GPU memory in use before, and at the first bucket of the first update after /control.
+waiting for messages; GPU memory in use when /control was answered, and at the first bucket of the first update after that.
 """
 
 import argparse
@@ -164,7 +164,7 @@ class GpuWorker:
 
         self.receive, self.torch, self.rank, self.options, self.context = update_weights_from_ipc, torch, rank, options, zmq.Context()
         self.tensors = {name: shape for _, name, _, shape, _, _ in read_headers(Path(options["checkpoint"]))}
-        self.loader, self.measure_memory = Noop({}, rank, self.device), False
+        self.loader, self.memory_before = Noop({}, rank, self.device), None
         self.key = f"GPU-{self.cuda.get_device_properties(rank).uuid}"
 
     def used_bytes(self) -> int:
@@ -176,17 +176,15 @@ class GpuWorker:
         self.cuda.empty_cache()
         self.loader = LOADERS[argument["loader"]](self.tensors, self.rank, self.device)
         self.cuda.synchronize()
-        self.measure_memory = True
+        self.memory_before = self.used_bytes()
 
     def update(self, addresses: dict) -> dict:
         timeline = Timeline()
-        if self.measure_memory:
-            timeline.memory_before = self.used_bytes()
-
+        timeline.memory_before, self.memory_before = self.memory_before, None
         def load(weights):
             begin = now()
-            if self.measure_memory:
-                timeline.memory_at_first_bucket, self.measure_memory = self.used_bytes(), False
+            if timeline.memory_before is not None and timeline.memory_at_first_bucket is None:
+                timeline.memory_at_first_bucket = self.used_bytes()
             self.loader.load(weights)
             timeline.buckets += 1
             timeline.loaded_since_answer = True
