@@ -34,7 +34,7 @@ constexpr const char* kUsage =
     "All settings are read from the environment (CKPT_*).\n";
 
 const AbortSignal never;
-Deadline soon() { return Deadline::after(std::chrono::seconds(300)); }
+Deadline soon() { return Deadline::after(std::chrono::seconds(90)); }
 double monotonic_s() { return seconds(Clock::real().now().time_since_epoch()); }
 
 [[noreturn]] void give_up(const std::string& text) {
