@@ -46,10 +46,10 @@ TEST_F(EventTest, AWaitIsForTheLastRecordBeforeIt) {
   write(address, "one", filler);
   ASSERT_CUDA(cuEventRecord(event, filler));
   ASSERT_CUDA(cuStreamWaitEvent(reader, event, 0));
-  write(address, "two", create_stream());  // hangs, elsewhere
+  write(address, "two", filler);              // hangs
+  ASSERT_CUDA(cuEventRecord(event, filler));  // again
   const CuEvent read_one = create_event();
   ASSERT_CUDA(cuEventRecord(read_one, reader));
-  ASSERT_CUDA(cuEventRecord(event, filler));  // again
   finish(read_one);
 }
 
