@@ -1,5 +1,6 @@
 // Calls that copy. A copy holds what it reads and writes on the device until it is done.
 #include <cstring>
+#include <thread>
 
 #include "cuda/driver_state.h"
 #include "cuda/exports.h"
@@ -9,12 +10,17 @@ using namespace ckpt::fake;  // NOLINT
 
 namespace {
 
+/// Until the context ends.
+void hang(const Context& context) {
+  while (context.spoiled == kCuSuccess && !process_ends()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
 /// Queues `copy` on a stream of the current context; its failure spoils the context.
 CuResult queue_copy(const std::shared_ptr<Context>& context, const StreamOfContext& on, std::function<void()> copy) {
   on.stream->push([context, copy = std::move(copy)] {
     if (context->spoiled != kCuSuccess) return;
     const int error = injected_error("copy");
-    if (error == kHang) return hang();
+    if (error == kHang) return hang(*context);
     if (error != 0) return context->spoil(error);
     copy();
   });

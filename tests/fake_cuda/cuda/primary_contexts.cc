@@ -31,6 +31,7 @@ CuResult PrimaryContexts::release(int ordinal) {
     if (--found->second.retained > 0) return kCuSuccess;
     ended = contexts_.take(found->second.handle);
   }
+  ended->spoil(kContextIsDestroyed);  // the work that is left is not done
   DriverState& state = driver_state();
   for (StreamOfContext& one : state.streams.take_if([&](const StreamOfContext& stream) { return stream.context == ended; }))
     state.let_end(std::move(one.stream));

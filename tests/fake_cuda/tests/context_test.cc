@@ -53,11 +53,11 @@ TEST_F(ContextTest, AFailedCopySpoilsItUntilItEnds) {
   const CuDevicePtr address = allocate(4096);
   const CuStream stream = create_stream();
   const CuEvent event = create_event();
+  ASSERT_CUDA(cuEventRecord(event, stream));
   inject_errors("copy:700:2");
   write(address, "first", stream);
   EXPECT_CUDA(cuStreamSynchronize(stream));
   write(address, "second", stream);  // fails as it runs
-  ASSERT_CUDA(cuEventRecord(event, stream));
   EXPECT_EQ(cuStreamSynchronize(stream), 700);
   EXPECT_EQ(cuEventQuery(event), 700);
   EXPECT_EQ(cuMemcpyHtoDAsync_v2(address, "third", 5, stream), 700);
