@@ -2,6 +2,7 @@
 
 `checkpoint_engine/worker.py` is the file of the package, as it is; torch is a stand-in (support/torch_standin), since there is no GPU: the 64 bytes of
 the handle are the path of a file. What an engine does around the worker is here: the door as vLLM's or SGLang's, and a model that keeps what it loads.
+gpu_engine.py has workers in processes of their own.
 
 POST /control {"fail_in_load": n, "fail_in_hook": bool, "load_seconds": s, "come_after_seconds": s}   for the next update
 GET  /model                                                                                         what the last update loaded, and whether a worker waits
@@ -32,7 +33,10 @@ def load_worker(package: Path):
 
 
 class Model:
-    def __init__(self):
+    """What one worker has: `key` is its GPU's."""
+
+    def __init__(self, key: str = "GPU-standin"):
+        self.key = key
         self.lock = threading.Lock()
         self.control, self.tensors, self.loads, self.hooks, self.workers, self.error = {}, {}, 0, 0, 0, ""
 
@@ -55,7 +59,7 @@ class Model:
         self.workers += 1
         context = zmq.Context()
         try:
-            worker.update_weights_from_ipc(context, addresses["GPU-standin"], device_id=0, run=self.load_weights, post_hook=self.hook)
+            worker.update_weights_from_ipc(context, addresses[self.key], device_id=0, run=self.load_weights, post_hook=self.hook)
         except BaseException as error:
             self.error = f"{type(error).__name__}: {error}"
             raise
@@ -99,9 +103,8 @@ def door(kind: str, worker, model: Model):
     return Door
 
 
-def main():
-    package, kind, port_file = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    server = ThreadingHTTPServer(("127.0.0.1", 0), door(kind, load_worker(package), Model()))
+def serve(handler, port_file: Path):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     port_file.with_suffix(".new").write_text(str(server.server_port))
     port_file.with_suffix(".new").rename(port_file)
@@ -109,4 +112,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    serve(door(sys.argv[2], load_worker(Path(sys.argv[1])), Model()), Path(sys.argv[3]))

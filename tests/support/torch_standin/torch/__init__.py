@@ -1,6 +1,6 @@
 """A stand-in for torch where there is no GPU: what the workers of checkpoint-engine use of it, over plain memory.
 
-Everything that the engine channel's pickles name is here under its real name. A CUDA IPC handle is the path of a file (multiprocessing/reductions.py).
+Everything that the engine channel's pickles name is here under its real name. A CUDA IPC handle is that of a software GPU, or the path of a file (cuda.open_memory).
 """
 
 from math import prod

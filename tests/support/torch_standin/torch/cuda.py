@@ -28,10 +28,12 @@ class OutOfMemoryError(RuntimeError):
 
 
 def open_memory(handle: bytes, size: int) -> memoryview:
-    """What cudaIpcOpenMemHandle does, for a handle that is the path of a file."""
+    """What cudaIpcOpenMemHandle does, for the handle of a software GPU, which is a name in POSIX shared memory, or else one that is the path of a file."""
     import mmap
 
-    fd = os.open(handle.rstrip(b"\0"), os.O_RDONLY)
+    name = handle.rstrip(b"\0")
+    path = b"/dev/shm" + name if name.startswith(b"/ckpt-fake-gpu-") else name
+    fd = os.open(path, os.O_RDONLY)
     try:
         return memoryview(mmap.mmap(fd, size, prot=mmap.PROT_READ))
     finally:
