@@ -65,7 +65,9 @@ class Rank {
   /// The stream of operations; null where there are none.
   [[nodiscard]] Result<DeviceStream*> stream() {
     if (!backend_.on_gpus()) return nullptr;
-    if (stream_ == nullptr) CKPT_ASSIGN_OR_RETURN(stream_, device_->create_stream());
+    if (stream_ == nullptr) {
+      CKPT_ASSIGN_OR_RETURN(stream_, device_->create_stream());
+    }
     return stream_.get();
   }
   [[nodiscard]] Device& device() { return *device_; }
