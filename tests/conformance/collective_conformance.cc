@@ -62,6 +62,7 @@ class Rank {
     buffers_.push_back(std::move(buffer));
     return std::span(buffers_.back()->data(), bytes);
   }
+  [[nodiscard]] int fd_of_last_buffer() const { return buffers_.back()->exported().fd; }
   /// The stream of operations; null where there are none.
   [[nodiscard]] Result<DeviceStream*> stream() {
     if (!backend_.on_gpus()) return nullptr;
@@ -162,7 +163,8 @@ TEST_P(CollectiveConformance, AllGatherGivesEveryUnitToEveryRank) {
       for (const Status& status : as_ranks(num_ranks, [&](Rank& rank, Collective& collective) -> Status {
              const Units units(num_ranks, unit);
              CKPT_ASSIGN_OR_RETURN(const auto place, rank.allocate(total(units)));
-             CKPT_RETURN_IF_ERROR(collective.register_buffer(place));
+             const int fd = unit == 256 ? -1 : rank.fd_of_last_buffer();  // peers may map it, or not
+             CKPT_RETURN_IF_ERROR(collective.register_buffer(place, fd));
              for (std::uint64_t round = 0; round < 3; ++round) {
                CKPT_RETURN_IF_ERROR(gather_and_check(rank, collective, place, units, round));
                CKPT_RETURN_IF_ERROR(rank.group.barrier("round", soon()));
