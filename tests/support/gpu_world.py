@@ -1,0 +1,87 @@
+"""Updates by ranks on software GPUs (tests/fake_cuda) of engines with real, unmodified workers: shared by the end-to-end and the fault tests."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+from engine_world import World, one_error, wait_for
+from expected_shards import tensors
+
+FOLDER = os.environ["CKPT_FAKE_CUDA_FOLDER"]
+PACKAGES = Path(sys.prefix) / "checkpoint-engine"
+ENGINE = Path(__file__).resolve().parent.parent / "e2e" / "gpu_engine.py"
+# Version → door, whether it answers a failed bucket (0.1.2 only disconnects).
+WORKERS = {"0.1.2": ("sglang", False), "0.2.1": ("vllm", True), "0.3.4": ("vllm", True), "0.4.2": ("sglang", True)}
+TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F8_E4M3": "float8_e4m3fn", "U8": "uint8", "I64": "int64"}
+
+
+def key_of_gpu(number: int) -> str:
+    """As the software GPU names itself, and as torch prints it."""
+    return f"GPU-{0xF0 - number:02x}fa4e00-0000-4000-8000-00000000{number:02x}00"
+
+
+def digests(checkpoint: Path) -> dict:
+    """What a worker must have received: name → dtype, shape, SHA-256."""
+    return {name: [TORCH_NAMES[dtype], list(shape), hashlib.sha256(raw.tobytes()).hexdigest()] for name, dtype, shape, raw in tensors(checkpoint)}
+
+
+class GpuEngine:
+    """An engine with a worker process for each of the first `num_gpus` GPUs."""
+
+    def __init__(self, directory: Path, version: str, num_gpus: int):
+        self.kind, self.answers_errors = WORKERS[version]
+        self.num_gpus = num_gpus
+        port_file = directory / "engine-port"
+        command = [sys.executable, str(ENGINE), str(PACKAGES / version), self.kind, str(port_file), *map(key_of_gpu, range(num_gpus))]
+        self.log = open(directory / "engine.log", "w+", encoding="utf-8")
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
+        wait_for(lambda: port_file.exists() or self.process.poll() is not None, "the engine's port")
+        assert self.process.poll() is None, (directory / "engine.log").read_text()
+        self.endpoint = f"http://127.0.0.1:{port_file.read_text()}"
+
+    def control(self, **settings):
+        request = urllib.request.Request(self.endpoint + "/control", json.dumps(settings).encode(), {"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def model(self) -> dict:
+        with urllib.request.urlopen(self.endpoint + "/model", timeout=10) as reply:
+            return json.load(reply)
+
+    def workers(self) -> list[int]:
+        return []  # its process group ends them
+
+
+class GpuWorld(World):
+    """A World whose ranks find software GPUs, and one engine."""
+
+    def __init__(self, path: Path, version: str, num_gpus: int):
+        super().__init__(path)
+        self.environment |= {"LD_LIBRARY_PATH": FOLDER, "CKPT_FAKE_CUDA_MEMORY": "256MiB"}
+        self.engines.append(GpuEngine(path, version, num_gpus))
+        self.num_gpus = num_gpus
+
+    @property
+    def engine(self) -> GpuEngine:
+        return self.engines[0]
+
+    def gpu_update(self, checkpoint: Path, version: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        return self.update(checkpoint, version, "--device", "cuda", "--engine", self.engine.kind, *arguments, ranks=self.num_gpus, tp=self.num_gpus, **environment)
+
+    def expect_update(self, checkpoint: Path, version: str, *arguments: str) -> None:
+        """The update succeeds: every worker has every tensor, bit for bit, and nothing is left over."""
+        ended = self.gpu_update(checkpoint, version, *arguments)
+        assert ended.returncode == 0, ended.stderr
+        model = self.engine.model()
+        assert model["tensors"] == [digests(checkpoint)] * self.num_gpus
+        assert model["hooks"] == self.num_gpus
+        assert self.left_over() == []
+
+    def expect_failure(self, checkpoint: Path, version: str, *arguments: str, **environment: str) -> str:
+        """The update fails with one error, which is returned; the workers are free again."""
+        error = one_error(self.gpu_update(checkpoint, version, *arguments, **environment))
+        wait_for(lambda: self.engine.model()["workers"] == 0, "the workers to be free")
+        return error
