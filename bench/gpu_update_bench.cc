@@ -30,7 +30,7 @@ constexpr const char* kUsage =
     "  --engine KIND          vllm, sglang or ckpt (default vllm)\n"
     "  --gathers N            repeats of gathering the metas (default 4)\n"
     "  --keep-slots 1         keep the slots between updates\n"
-    "  --trace PREFIX         timeline of the last update of each series\n"
+    "  --trace PREFIX         timelines of the first and the last update of each series\n"
     "All settings are read from the environment (CKPT_*).\n";
 
 const AbortSignal never;
@@ -173,6 +173,7 @@ class Sender {
     std::string text;
     for (int turn = 0; turn <= count; ++turn) {
       text += fmt::format(" {:.3f}", update(loader, turn));
+      if (turn == 0 && !arguments_["trace"].empty()) write_trace(arguments_["trace"] + "." + loader + ".first.json");
       if (rank_ == 0 && turn == 0 && loader != "none" && loader != "noop")
         record_["verify"].push_back({{"loader", loader}, {"workers", ask("/verify", {})}});
     }

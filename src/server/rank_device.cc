@@ -3,6 +3,7 @@
 #include <map>
 #include <vector>
 
+#include "base/heap.h"
 #include "base/log.h"
 #include "device/cuda/cuda_device.h"
 #include "device/host/host_device.h"
@@ -49,6 +50,7 @@ Result<std::unique_ptr<Device>> make_rank_device(const Settings& settings, const
   if (kind != "auto" && kind != "cuda" && kind != "host")
     return Status(StatusCode::invalid_argument, Scope::operation, "--device {}: give auto, cuda or host", kind);
   if (kind != "host") {
+    const LibraryHeapScope of_the_driver;
     Result<std::unique_ptr<Device>> gpu = make_gpu(settings.text("device_uuid"), seat);
     if (gpu.ok() || kind == "cuda" || gpu.status().scope() != Scope::process) return gpu;  // scope process: there is none
     log_debug("no GPU is used: {}", gpu.status().to_string());

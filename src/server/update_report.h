@@ -33,7 +33,7 @@ struct UpdateReport {
   std::vector<std::string> notes;  ///< warnings of the plan and the like, one sentence each
   std::array<StageReport, kNumStages> stages{};
   double seconds = 0;                ///< of the whole update, registration left out
-  std::uint64_t own_heap_bytes = 0;  ///< most heap of any rank beside pool and slots, at the end
+  std::uint64_t own_heap_bytes = 0;  ///< most heap of any rank beside pool, slots and what CUDA and NCCL took for themselves, at the end
 };
 
 /// One rank's part as text for the other ranks, and back. data_corruption on text that is none.

@@ -1,10 +1,11 @@
 #include "server/update_session.h"
 
-#include <malloc.h>
+#include <algorithm>
 
 #include <nlohmann/json.hpp>
 
 #include "base/fault_point.h"
+#include "base/heap.h"
 #include "base/log.h"
 #include "server/session_dirs.h"
 
@@ -193,7 +194,10 @@ Status UpdateSession::release() {
 Status UpdateSession::commit() {
   CKPT_FAULT_POINT("commit.begin");
   // Device memory is the engine's while its post-load work runs; host memory is not scarce, and is dear to make anew (docs/decisions/0070).
-  if (!target_.keep_slots && !server_.device_->host_addressable()) server_.drop_buffer();
+  if (!target_.keep_slots && !server_.device_->host_addressable()) {
+    const Span span(Stage::release, "free the slots");
+    server_.drop_buffer();
+  }
   if (session_) CKPT_RETURN_IF_ERROR(session_->finish(deadline_.capped(server_.settings_.duration("hook_timeout"))));
   if (call_) CKPT_RETURN_IF_ERROR(call_->wait(deadline_, stop_).with_note("engine {}", driver_->endpoint()));
   return Status::success();
@@ -218,8 +222,8 @@ Result<UpdateReport> UpdateSession::report() {
     report.notes.push_back(fmt::format("{} group(s) of ranks have no endpoint: they only hold and send", report.num_idle_groups));
   for (std::size_t i = 0; i < kNumStages; ++i) report.stages[i] = {totals_[i].bytes, seconds(totals_[i].busy)};
   report.seconds = seconds(Clock::real().now() - begin_);
-  const struct mallinfo2 heap = ::mallinfo2();
-  report.own_heap_bytes = heap.uordblks + heap.hblkhd;
+  const std::uint64_t heap = heap_in_use();
+  report.own_heap_bytes = heap - std::min(heap, library_heap());
   CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server_.group_->all_gather("reports", to_bytes(encode_rank_report(report)), deadline_));
   for (std::uint32_t rank = 0; rank < all.size(); ++rank)
     if (rank != rank_) CKPT_RETURN_IF_ERROR(merge_rank_report(as_text(all[rank]), report));

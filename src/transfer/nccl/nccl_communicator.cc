@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/fault_point.h"
+#include "base/heap.h"
 #include "base/log.h"
 #include "os/poll_until.h"
 #include "os/threads.h"
@@ -43,6 +44,7 @@ void end_communicator(const NcclLibrary& nccl, Device& device, NcclComm comm) {
 NcclCommunicator::NcclCommunicator(const NcclLibrary& nccl, Device& device, const NcclUniqueId& id, Place place)
     : nccl_(nccl), device_(device), place_(place) {
   Result<std::thread> thread = start_thread("connect NCCL", [this, id] {
+    const LibraryHeapScope of_nccl;
     outcome_ = connect(id);
     if (outcome_.ok()) outcome_ = warm_up();
     connected_.store(true, std::memory_order_release);

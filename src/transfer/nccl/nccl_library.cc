@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/fault_point.h"
+#include "base/heap.h"
 #include "base/thread_annotations.h"
 
 namespace ckpt {
@@ -71,6 +72,7 @@ const char* look_up(void* library, NcclLibrary& nccl) {
 
 Status load(const std::string& path, NcclLibrary& nccl) {
   CKPT_FAULT_POINT("sys.dlopen");
+  const LibraryHeapScope of_nccl;
   // Multicast in the NVLink switch gains an all-gather between few GPUs little, and a process that dies in it can take the host's GPUs with it.
   ::setenv("NCCL_NVLS_ENABLE", "0", 0);
   std::string tried;
