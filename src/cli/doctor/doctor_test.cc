@@ -31,6 +31,7 @@ class Doctor : public testing::Test {
       if (finding.what == what) return &finding;
     return nullptr;
   }
+  const GpuFacts kGpu{"NVIDIA H200", "GPU-e50fd23a-7566-1529-be45-8d8854b391c8", false, 150'000'000'000, "0000:1B:00.0"};
   std::string root_;
 };
 
@@ -74,9 +75,51 @@ TEST_F(Doctor, RdmaPortsAreListedWithTheirState) {
 }
 
 TEST_F(Doctor, ALackSaysWhatItCostsAndNothingElseDoes) {
-  for (const auto& findings :
-       {examine_processors(files()), examine_memory(files()), examine_limits(files()), examine_libraries(), examine_network(files())})
-    for (const Finding& finding : findings) EXPECT_EQ(finding.verdict == Verdict::lack, !finding.cost.empty()) << finding.what;
+  for (const auto& findings : {examine_processors(files()), examine_memory(files()), examine_limits(files()), examine_gpus(files()),
+                               examine_libraries(), examine_network(files()), describe_gpus(std::vector<GpuFacts>{kGpu}, files())})
+    for (const Finding& finding : findings) {
+      EXPECT_EQ(finding.verdict == Verdict::lack, !finding.cost.empty()) << finding.what;
+      EXPECT_TRUE(finding.verdict != Verdict::lack || !finding.mend.empty()) << finding.what;
+    }
+}
+
+TEST_F(Doctor, AGpuIsTheDriversNameUuidMemoryAndPlace) {
+  const auto findings = describe_gpus(std::vector<GpuFacts>{kGpu}, files());
+  EXPECT_EQ(find(findings, "GPU 0")->value, "NVIDIA H200, 150 GB, GPU-e50fd23a-7566-1529-be45-8d8854b391c8, PCI 0000:1B:00.0");
+  EXPECT_EQ(find(findings, "GPU 0")->verdict, Verdict::good);
+  GpuFacts slice = kGpu;
+  slice.slice = true;
+  EXPECT_EQ(find(describe_gpus(std::vector<GpuFacts>{slice}, files()), "GPU 0")->verdict, Verdict::note);
+}
+
+TEST_F(Doctor, AGpuWhoseNumaNodeIsNotToldIsALackWhereThereAreSeveral) {
+  const std::vector<GpuFacts> gpus{kGpu};
+  EXPECT_EQ(find(describe_gpus(gpus, files()), "GPU 0 NUMA")->verdict, Verdict::good);
+  write("/sys/devices/system/node/online", "0-1\n");
+  EXPECT_EQ(find(describe_gpus(gpus, files()), "GPU 0 NUMA")->verdict, Verdict::lack);
+  write("/sys/bus/pci/devices/0000:1b:00.0/numa_node", "1\n");
+  write("/sys/devices/system/node/node1/cpulist", "32-63\n");
+  const auto findings = describe_gpus(gpus, files());
+  EXPECT_EQ(find(findings, "GPU 0 NUMA")->verdict, Verdict::good);
+  EXPECT_EQ(find(findings, "GPU 0 NUMA")->value, "node 1, 32 CPUs");
+}
+
+TEST_F(Doctor, NcclIsOnlyMissedWhereThereAreGpus) {
+  const Status absent(StatusCode::unsupported, Scope::process, "libnccl.so.2: not found");
+  EXPECT_EQ(describe_nccl(absent, 0).verdict, Verdict::good);
+  EXPECT_EQ(describe_nccl(absent, 2).verdict, Verdict::lack);
+  EXPECT_EQ(describe_nccl(absent, 2).value, "libnccl.so.2: not found");
+  EXPECT_EQ(describe_nccl(Result<std::string>("2.28.9"), 2).value, "2.28.9");
+}
+
+TEST_F(Doctor, ADriverOfTheKernelAloneIsALack) {
+  const auto driver = [this] { return *find(examine_gpus(files()), "driver"); };
+  if (driver().verdict == Verdict::good) return;  // this machine has one
+  EXPECT_EQ(driver().verdict, Verdict::note);
+  EXPECT_NE(driver().mend.find("--device host"), std::string::npos);
+  write("/proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu Jan 23 22:50:36 UTC 2025\n");
+  EXPECT_EQ(driver().verdict, Verdict::lack);
+  EXPECT_NE(driver().value.find("570.86.15 in the kernel, but the CUDA driver cannot be loaded"), std::string::npos) << driver().value;
 }
 
 TEST(DoctorOutput, JsonCountsTheLacks) {

@@ -14,6 +14,8 @@ class MachineFiles {
  public:
   explicit MachineFiles(std::string root = "") : root_(std::move(root)) {}
 
+  /// Before the leading "/" of all paths: empty on the machine itself.
+  [[nodiscard]] const std::string& root() const { return root_; }
   /// First line of the file at the absolute path `path`, without its end.
   [[nodiscard]] std::optional<std::string> line(std::string_view path) const;
   /// First line as a number; "max" and anything else that is no number: nullopt.

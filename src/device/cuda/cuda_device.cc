@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/fault_point.h"
+#include "device/cuda/cuda_identity.h"
 #include "device/cuda/cuda_stream.h"
 
 namespace ckpt {
@@ -16,45 +17,17 @@ constexpr std::uint64_t kOwnBlock = 2 * MiB;
 /// One registration above about 512 GiB fails and leaves the context with an error (vllm-project/vllm#51080).
 constexpr std::uint64_t kMaxRegistration = 64 * GiB;
 
-/// 8-4-4-4-12 lower-case digits, as torch prints it.
-std::string uuid_text(const CuUuid& uuid) {
-  std::string text;
-  for (std::size_t i = 0; i < uuid.bytes.size(); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
-    text += fmt::format("{:02x}", uuid.bytes[i]);
-  }
-  return text;
-}
-
-struct Identity {
-  CuDevice device;
-  std::string uuid;  // "GPU-…", or "MIG-…" of a slice
-  bool slice;
-};
-
-Result<Identity> identify(const CudaDriver& cuda, int ordinal) {
-  Identity identity{};
-  CuUuid own{};
-  CuUuid whole{};
-  CKPT_RETURN_IF_ERROR(cuda.check(cuda.device_get(&identity.device, ordinal), "cuDeviceGet"));
-  CKPT_RETURN_IF_ERROR(cuda.check(cuda.device_uuid(&own, identity.device), "cuDeviceGetUuid_v2"));
-  CKPT_RETURN_IF_ERROR(cuda.check(cuda.device_uuid_v1(&whole, identity.device), "cuDeviceGetUuid"));
-  identity.slice = own.bytes != whole.bytes;
-  identity.uuid = (identity.slice ? "MIG-" : "GPU-") + uuid_text(own);
-  return identity;
-}
-
-Result<Identity> choose(const CudaDriver& cuda, const CudaDeviceOptions& options) {
+Result<CudaIdentity> choose(const CudaDriver& cuda, const CudaDeviceOptions& options) {
   int count = 0;
   CKPT_RETURN_IF_ERROR(cuda.check(cuda.device_count(&count), "cuDeviceGetCount"));
   for (int i = 0; i < count && !options.uuid.empty(); ++i) {
-    CKPT_ASSIGN_OR_RETURN(Identity identity, identify(cuda, i));
+    CKPT_ASSIGN_OR_RETURN(CudaIdentity identity, identify_cuda_device(cuda, i));
     if (identity.uuid == options.uuid) return identity;
   }
   if (options.ordinal < 0 || options.ordinal >= count)
     return Status(StatusCode::invalid_argument, Scope::operation, "GPU {} is asked for, and this process sees {}", options.ordinal, count)
         .advise("start no more ranks on a host than it has GPUs, and check CUDA_VISIBLE_DEVICES");
-  CKPT_ASSIGN_OR_RETURN(Identity identity, identify(cuda, options.ordinal));
+  CKPT_ASSIGN_OR_RETURN(CudaIdentity identity, identify_cuda_device(cuda, options.ordinal));
   if (options.uuid.empty() && identity.slice)
     return Status(StatusCode::unsupported, Scope::operation,
                   "GPU {} is a slice of a divided GPU (MIG, {}): engines do not agree on how such a slice is named", options.ordinal, identity.uuid)
@@ -143,10 +116,7 @@ class CudaDevice final : public Device {
     for (std::uint64_t done = 0; done < memory.size(); done += kMaxRegistration) driver_.host_unregister(memory.data() + done);
   }
 
-  [[nodiscard]] std::string pci_bus_id() const override {
-    std::array<char, 32> id{};
-    return driver_.device_pci_bus_id(id.data(), id.size(), context_.device()) == kCuSuccess ? std::string(id.data()) : std::string();
-  }
+  [[nodiscard]] std::string pci_bus_id() const override { return pci_bus_id_of(driver_, context_.device()); }
 
  private:
   Status no_memory(std::uint64_t bytes) const {
@@ -166,7 +136,7 @@ class CudaDevice final : public Device {
 
 Result<std::unique_ptr<Device>> make_cuda_device(const CudaDeviceOptions& options) {
   CKPT_ASSIGN_OR_RETURN(const CudaDriver* driver, load_cuda_driver());
-  CKPT_ASSIGN_OR_RETURN(const Identity identity, choose(*driver, options));
+  CKPT_ASSIGN_OR_RETURN(const CudaIdentity identity, choose(*driver, options));
   CuContext context = nullptr;
   CKPT_RETURN_IF_ERROR(driver->check(driver->primary_context_retain(&context, identity.device), "cuDevicePrimaryCtxRetain")
                            .with_note("{}", identity.uuid)
