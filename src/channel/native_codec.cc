@@ -10,6 +10,8 @@
 namespace ckpt {
 namespace {
 
+constexpr std::size_t kCudaIpcHandleBytes = 64;
+
 using Packer = msgpack::packer<msgpack::sbuffer>;
 
 std::string text_of(const msgpack::sbuffer& buffer) { return {buffer.data(), buffer.size()}; }
@@ -53,6 +55,11 @@ class ArrayReader {
     const msgpack::object& value = element();
     if (value.type != msgpack::type::STR) ok_ = false;
     return ok_ ? std::string_view(value.via.str.ptr, value.via.str.size) : std::string_view{};
+  }
+  std::string_view binary() {
+    const msgpack::object& value = element();
+    if (value.type != msgpack::type::BIN) ok_ = false;
+    return ok_ ? std::string_view(value.via.bin.ptr, value.via.bin.size) : std::string_view{};
   }
 
  private:
@@ -125,6 +132,13 @@ Result<NativeMessage> read_message(const msgpack::object& object) {
     handle.fd_socket = in.text();
     handle.bytes = in.number();
     message = std::move(handle);
+  } else if (kind == "gpu handle") {
+    NativeHandle handle;
+    handle.device_key = in.text();
+    handle.cuda_ipc_handle = in.binary();
+    handle.bytes = in.number();
+    if (handle.cuda_ipc_handle.size() != kCudaIpcHandleBytes) return bad("a GPU's handle is not 64 bytes");
+    message = std::move(handle);
   } else if (kind == "release") {
     message = NativeRelease{};
   } else if (kind == "finish") {
@@ -143,7 +157,13 @@ Result<NativeMessage> read_message(const msgpack::object& object) {
 std::string encode_native_handle(const NativeHandle& handle) {
   msgpack::sbuffer buffer;
   Packer packer(buffer);
-  begin(packer, 2, "handle").pack(handle.fd_socket).pack(handle.bytes);
+  if (handle.cuda_ipc_handle.empty()) {
+    begin(packer, 2, "handle").pack(handle.fd_socket).pack(handle.bytes);
+  } else {
+    const auto raw_bytes = static_cast<std::uint32_t>(handle.cuda_ipc_handle.size());
+    begin(packer, 3, "gpu handle").pack(handle.device_key).pack_bin(raw_bytes).pack_bin_body(handle.cuda_ipc_handle.data(), raw_bytes);
+    packer.pack(handle.bytes);
+  }
   return text_of(buffer);
 }
 
@@ -190,7 +210,7 @@ std::string encode_native_abort(std::string_view reason) {
 Result<NativeMessage> decode_native(std::string_view bytes) {
   try {
     // The limits bound what a header may announce before its bytes are there; nesting deeper than a bucket's is refused.
-    const msgpack::unpack_limit limit(std::min<std::size_t>(bytes.size(), 8'000'000), 0, 64 * 1024 * 1024, 0, 0, 8);
+    const msgpack::unpack_limit limit(std::min<std::size_t>(bytes.size(), 8'000'000), 0, 64 * 1024 * 1024, kCudaIpcHandleBytes, 0, 8);
     std::size_t end = 0;
     const msgpack::object_handle handle = msgpack::unpack(bytes.data(), bytes.size(), end, nullptr, nullptr, limit);
     if (end != bytes.size()) return bad(fmt::format("{} bytes behind the message's end", bytes.size() - end));

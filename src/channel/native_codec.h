@@ -20,10 +20,12 @@ inline constexpr std::uint32_t kNativeVersion = 1;
 inline constexpr std::size_t kMaxNativeTensors = 1'000'000;
 inline constexpr std::size_t kMaxNativeMessageBytes = 512u << 20;
 
-/// Where the memory comes from: a Unix socket that passes its descriptor.
+/// Where the memory comes from: a Unix socket that passes its descriptor, or the handle of an allocation on a GPU.
 struct NativeHandle {
-  std::string fd_socket;
+  std::string fd_socket;  ///< empty for a GPU's memory
   std::uint64_t bytes = 0;
+  std::string device_key = {};       ///< "GPU-…", or empty
+  std::string cuda_ipc_handle = {};  ///< 64 bytes, or empty
 };
 struct NativeTensor {
   Parameter parameter;

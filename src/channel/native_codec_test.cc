@@ -26,6 +26,15 @@ TEST(NativeCodec, MessagesComeBackAsTheyWere) {
   ASSERT_OK(handle);
   EXPECT_EQ(std::get<NativeHandle>(*handle).fd_socket, "/run/x.fd");
   EXPECT_EQ(std::get<NativeHandle>(*handle).bytes, 1234u);
+  std::string raw(64, 'h');
+  raw[3] = '\0';
+  const auto gpu = decode_native(encode_native_handle({"", 5 * GiB, "GPU-e50fd23a", raw}));
+  ASSERT_OK(gpu);
+  EXPECT_EQ(std::get<NativeHandle>(*gpu).device_key, "GPU-e50fd23a");
+  EXPECT_EQ(std::get<NativeHandle>(*gpu).cuda_ipc_handle, raw);
+  EXPECT_EQ(std::get<NativeHandle>(*gpu).bytes, 5 * GiB);
+  EXPECT_THAT(decode_native(encode_native_handle({"", 1, "GPU-e50fd23a", raw + "x"})), Is(StatusCode::data_corruption));
+  EXPECT_THAT(decode_native(encode_native_handle({"", 1, "GPU-e50fd23a", "short"})), Is(StatusCode::data_corruption, HasSubstr("not 64 bytes")));
   const auto decoded = decode_native(bucket());
   ASSERT_OK(decoded);
   const auto& back = std::get<NativeBucket>(*decoded);

@@ -8,16 +8,19 @@
 namespace ckpt {
 namespace {
 
-constexpr std::string_view kPrefix = "HOST-";
+constexpr std::string_view kHostPrefix = "HOST-";
 
 Status bad_key(std::string_view key, std::string_view why) {
   return {StatusCode::invalid_argument, Scope::operation, "handle map: key \"{}\": {}", key.substr(0, 200), why};
 }
 
+bool names_a_gpu(std::string_view key) { return key.starts_with("GPU-") || key.starts_with("MIG-"); }
+
+/// The rank of a key of host memory.
 Result<std::uint64_t> rank_of_key(std::string_view key, std::string_view boot_id) {
-  if (!key.starts_with(kPrefix)) return bad_key(key, "this engine maps host memory only").advise("run the sender with --device host");
+  if (!key.starts_with(kHostPrefix)) return bad_key(key, "neither HOST-…, GPU-… nor MIG-…");
   const std::size_t dash = key.rfind('-');
-  const std::string_view host = dash < kPrefix.size() ? std::string_view{} : key.substr(kPrefix.size(), dash - kPrefix.size());
+  const std::string_view host = dash < kHostPrefix.size() ? std::string_view{} : key.substr(kHostPrefix.size(), dash - kHostPrefix.size());
   std::uint64_t rank = 0;
   const auto [end, error] = std::from_chars(key.data() + dash + 1, key.data() + key.size(), rank);
   if (host.empty() || error != std::errc{} || end != key.data() + key.size()) return bad_key(key, "not of the form HOST-<boot id>-<rank>");
@@ -28,9 +31,14 @@ Result<std::uint64_t> rank_of_key(std::string_view key, std::string_view boot_id
 }  // namespace
 
 Result<std::vector<std::string>> addresses_of_workers(const std::map<std::string, std::string>& handles, std::uint32_t tp, std::string_view boot_id) {
+  const bool gpus = !handles.empty() && names_a_gpu(handles.begin()->first);
   std::map<std::uint64_t, std::string> by_rank;
   for (const auto& [key, address] : handles) {
-    CKPT_ASSIGN_OR_RETURN(const std::uint64_t rank, rank_of_key(key, boot_id));
+    std::uint64_t rank = by_rank.size();  // of GPUs, in the order of their keys: every worker is sent whole tensors, so that any will do
+    if (gpus != names_a_gpu(key)) return bad_key(key, "a GPU among host memory, or the other way round");
+    if (!gpus) {
+      CKPT_ASSIGN_OR_RETURN(rank, rank_of_key(key, boot_id));
+    }
     if (!by_rank.emplace(rank, address).second) return bad_key(key, "its rank is there twice");
   }
   if (by_rank.size() != tp)

@@ -11,7 +11,9 @@
 
 namespace ckpt {
 
-/// Keys are `HOST-<boot id>-<global rank>`; the worker of TP rank r takes the r-th entry, ordered by that number. Returns `tp` addresses.
+/// Keys are `HOST-<boot id>-<global rank>`, all of them, and the worker of TP rank r takes the r-th entry, ordered by that number; or the UUIDs of
+/// GPUs
+/// (`GPU-…`, `MIG-…`), in the order of their text. Returns `tp` addresses.
 /// invalid_argument: another number of entries than workers, a key of another form or host, two keys of one rank.
 [[nodiscard]] Result<std::vector<std::string>> addresses_of_workers(const std::map<std::string, std::string>& handles, std::uint32_t tp,
                                                                     std::string_view boot_id);

@@ -31,7 +31,12 @@ TEST(HandleMap, RefusesWhatTheWorkersCannotUse) {
   EXPECT_THAT(addresses_of_workers({{"HOST-0f-1a-0", "a"}, {"HOST-0f-1a-1", "a"}}, 1, kBoot),
               Is(StatusCode::invalid_argument, HasSubstr("2 entries")));
   EXPECT_THAT(addresses_of_workers({{"HOST-0f-1a-0", "a"}, {"HOST-0f-1a-00", "b"}}, 2, kBoot), Is(StatusCode::invalid_argument, HasSubstr("twice")));
-  EXPECT_THAT(addresses_of_workers({{"GPU-e50fd23a-7566", "a"}}, 1, kBoot), Is(StatusCode::invalid_argument, HasSubstr("--device host")));
+  const auto gpus = addresses_of_workers({{"GPU-e5", "second"}, {"GPU-07", "first"}, {"MIG-0", "third"}}, 3, kBoot);
+  ASSERT_OK(gpus);
+  EXPECT_EQ(*gpus, (std::vector<std::string>{"first", "second", "third"}));
+  EXPECT_THAT(addresses_of_workers({{"GPU-e5", "a"}}, 2, kBoot), Is(StatusCode::invalid_argument, HasSubstr("1 entries for 2 workers")));
+  EXPECT_THAT(addresses_of_workers({{"GPU-e5", "a"}, {"HOST-0f-1a-0", "b"}}, 2, kBoot), Is(StatusCode::invalid_argument, HasSubstr("a GPU among")));
+  EXPECT_THAT(addresses_of_workers({{"NPU-1", "a"}}, 1, kBoot), Is(StatusCode::invalid_argument, HasSubstr("neither HOST-")));
   EXPECT_THAT(addresses_of_workers({{"HOST-other-0", "a"}}, 1, kBoot), Is(StatusCode::invalid_argument, HasSubstr("another host")));
   for (const char* key : {"HOST-", "HOST-1", "HOST--1", "HOST-0f-1a-", "HOST-0f-1a-x", "HOST-0f-1a-1x", "HOST-0f-1a-99999999999999999999", ""})
     EXPECT_THAT(addresses_of_workers({{key, "a"}}, 1, kBoot), Is(StatusCode::invalid_argument)) << key;

@@ -48,6 +48,7 @@ class ReceiveSession {
     CKPT_FAULT_POINT("receiver.before_apply");
     CKPT_RETURN_IF_ERROR(failure_);
     CKPT_RETURN_IF_ERROR(check_native_bucket(bucket, view_->bytes()));
+    CKPT_RETURN_IF_ERROR(view_->fetch(bucket, deadline_, abort_));
     CKPT_RETURN_IF_ERROR(view_->verify(bucket));
     return sink_.apply(view_->tensors(bucket));
   }

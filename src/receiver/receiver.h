@@ -1,4 +1,4 @@
-/// The engine side of a session: attach, map, iterate, apply, acknowledge. Native messages of our own sender over host memory.
+/// The engine side of a session: attach, map, iterate, apply, acknowledge. Native messages of our own sender.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace ckpt {
 
-/// A whole tensor in the sender's slot. Valid until apply() returns.
+/// A whole tensor in the sender's slot, or of a GPU's slot in a copy of the bucket. Valid until apply() returns.
 struct ReceivedTensor {
   Parameter parameter;
   std::span<const std::byte> bytes;  ///< parameter.bytes of them, row-major

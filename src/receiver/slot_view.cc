@@ -4,12 +4,47 @@
 #include <fcntl.h>
 #include <xxhash.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "os/fd_passing.h"
 #include "os/socket.h"
 
 namespace ckpt {
+namespace {
+
+struct Range {
+  std::uint64_t begin = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t end = 0;
+  void cover(std::uint64_t offset, std::uint64_t bytes) {
+    begin = std::min(begin, offset);
+    end = std::max(end, offset + bytes);
+  }
+};
+
+/// From the first to the last byte of a bucket: one slot at most.
+Range range_of(const NativeBucket& bucket) {
+  Range range;
+  for (const NativeTensor& tensor : bucket.tensors) range.cover(tensor.offset_bytes, tensor.parameter.bytes);
+  for (const UnitCheck& check : bucket.checks)
+    for (const UnitCheck::Range& part : check.ranges) range.cover(part.offset_bytes, part.bytes);
+  return range;
+}
+
+}  // namespace
 
 Result<SlotView> SlotView::attach(const NativeHandle& handle, Deadline deadline, const AbortSignal& abort) {
+  SlotView view;
+  view.bytes_ = handle.bytes;
+  if (handle.cuda_ipc_handle.empty()) {
+    CKPT_RETURN_IF_ERROR(view.map_host_memory(handle, deadline, abort));
+  } else {
+    CKPT_ASSIGN_OR_RETURN(view.gpu_, PeerBuffer::open(handle.device_key, handle.cuda_ipc_handle));
+  }
+  return view;
+}
+
+Status SlotView::map_host_memory(const NativeHandle& handle, Deadline deadline, const AbortSignal& abort) {
   CKPT_ASSIGN_OR_RETURN(const Socket socket, Socket::connect_unix(handle.fd_socket, deadline, abort));
   CKPT_ASSIGN_OR_RETURN(ReceivedFds received, receive_fds(socket.fd(), 64, deadline, abort));
   if (received.fds.size() != 1)
@@ -21,8 +56,21 @@ Result<SlotView> SlotView::attach(const NativeHandle& handle, Deadline deadline,
   const int seals = ::fcntl(fd, F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
     return Status(StatusCode::data_corruption, Scope::peer, "the buffer is not sealed: it could shrink while it is read");
-  CKPT_ASSIGN_OR_RETURN(Mapping mapping, Mapping::shared(fd, handle.bytes, Access::read_only));
-  return SlotView(std::move(mapping));
+  CKPT_ASSIGN_OR_RETURN(mapping_, Mapping::shared(fd, handle.bytes, Access::read_only));
+  return Status::success();
+}
+
+Status SlotView::fetch(const NativeBucket& bucket, Deadline deadline, const AbortSignal& abort) {
+  const Range range = range_of(bucket);
+  if (!gpu_ || range.end <= range.begin) return Status::success();
+  const std::uint64_t bytes = range.end - range.begin;
+  if (mapping_.bytes() < bytes) {
+    mapping_ = Mapping();  // first: two need not be there at once
+    CKPT_ASSIGN_OR_RETURN(mapping_, Mapping::anonymous(bytes));
+  }
+  window_begin_ = range.begin;
+  return gpu_->copy_to_host(mapping_.span().first(bytes), range.begin, deadline, abort)
+      .with_note("bucket {}: {} bytes from the GPU", bucket.index, bytes);
 }
 
 std::vector<ReceivedTensor> SlotView::tensors(NativeBucket& bucket) const {
@@ -30,7 +78,7 @@ std::vector<ReceivedTensor> SlotView::tensors(NativeBucket& bucket) const {
   tensors.reserve(bucket.tensors.size());
   for (NativeTensor& tensor : bucket.tensors) {
     const std::uint64_t bytes = tensor.parameter.bytes;
-    tensors.push_back({std::move(tensor.parameter), {mapping_.data() + tensor.offset_bytes, bytes}});
+    tensors.push_back({std::move(tensor.parameter), bytes == 0 ? std::span<const std::byte>() : std::span(at(tensor.offset_bytes), bytes)});
   }
   return tensors;
 }
@@ -39,7 +87,8 @@ Status SlotView::verify(const NativeBucket& bucket) const {
   for (const UnitCheck& check : bucket.checks) {
     XXH3_state_t state;
     XXH3_64bits_reset(&state);
-    for (const UnitCheck::Range& range : check.ranges) XXH3_64bits_update(&state, mapping_.data() + range.offset_bytes, range.bytes);
+    for (const UnitCheck::Range& range : check.ranges)
+      if (range.bytes > 0) XXH3_64bits_update(&state, at(range.offset_bytes), range.bytes);
     if (const std::uint64_t digest = XXH3_64bits_digest(&state); digest != check.xxh3)
       return Status(StatusCode::data_corruption, Scope::peer, "bucket {}: the bytes of rank {} have digest {:016x} instead of {:016x}", bucket.index,
                     check.rank, digest, check.xxh3)
