@@ -4,8 +4,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/fault_point.h"
 #include "base/log.h"
+#include "base/recorder.h"
 #include "channel/deliver_abort.h"
 #include "channel/journal.h"
 #include "channel/native_codec.h"
@@ -33,6 +35,10 @@ bool same_user(int socket) {
   return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == ::geteuid();
 }
 
+Result<std::unique_ptr<ZmqSocket>> bind_session_socket(const SessionOptions& options, const std::string& endpoint) {
+  return ZmqSocket::open(ZmqSocket::Role::request_and_bind, endpoint, {options.heartbeat_interval, options.heartbeat_timeout});
+}
+
 /// What is asked of a worker: nothing yet, an open handle, everything released, done.
 enum class Phase : std::uint8_t { bound, open, released, done };
 
@@ -49,7 +55,7 @@ class Session final : public BucketSession {
       : parts_(std::move(parts)), dialect_(parts_.options.dialect), relay_({&abort}, [this](const Status& reason) { stop_.trigger(reason); }) {}
 
   ~Session() override {
-    const bool told = phase_ != Phase::done && parts_.zmq->has_peer() && tell_abort();
+    const bool told = phase_ != Phase::done && has_peer() && tell_abort();
     if (told || nobody_waits()) return;
     log_warning("worker {} may wait for this update, and could not be told of its end: the next update tries again", parts_.options.worker_key);
     parts_.journal->leave();
@@ -64,14 +70,17 @@ class Session final : public BucketSession {
     parts_.journal->mark_asked();
   }
 
+  void engine_answered() noexcept override { asked_ = false; }
+
   [[nodiscard]] Status connect(const ExportedBuffer& buffer, Deadline deadline) override {
     CKPT_RETURN_IF_ERROR(first_error_);
     CKPT_FAULT_POINT("connect.before_handle");
     CKPT_RETURN_IF_ERROR(keep(parts_.zmq->wait_for_peer(deadline, stop_)));
+    // One that has ended may be followed by the next before we know; that one must not get what is meant for the first.
+    if (!native()) parts_.zmq->hide_address();
     phase_ = Phase::open;
     buffer_fd_ = buffer.fd;
-    return ask(native() ? encode_native_handle({parts_.address.fd_socket, buffer.bytes}) : pickle_handle(buffer.cuda_ipc_handle, buffer.bytes),
-               deadline, "handle");
+    return ask(native() ? native_handle(buffer) : pickle_handle(buffer.cuda_ipc_handle, buffer.bytes), deadline, "handle");
   }
 
   [[nodiscard]] Status offer(std::uint32_t bucket, std::string_view message, Deadline deadline) override {
@@ -83,7 +92,7 @@ class Session final : public BucketSession {
     CKPT_RETURN_IF_ERROR(first_error_);
     CKPT_RETURN_IF_ERROR(ask(native() ? encode_native_release() : pickle_none(), deadline, "release"));
     phase_ = Phase::released;
-    if (dialect_ == Dialect::automatic && parts_.zmq->peer_leaves_within(kDialectProbe)) dialect_ = Dialect::one;
+    if (dialect_ == Dialect::automatic && leaves_after_release()) dialect_ = Dialect::one;
     if (dialect_ == Dialect::one) phase_ = Phase::done;
     return Status::success();
   }
@@ -100,8 +109,43 @@ class Session final : public BucketSession {
     return Status::success();
   }
 
+  [[nodiscard]] Status reopen() override {
+    CKPT_RETURN_IF_ERROR(first_error_);
+    CKPT_CHECK(phase_ == Phase::done && !native());
+    // A new socket: what is sent on the old one goes to the pipe of the worker that has left as long as libzmq has not taken it down, and is lost.
+    parts_.zmq.reset();
+    phase_ = Phase::bound;
+    awaiting_ = false;
+    parts_.journal->mark_again();
+    Result<std::unique_ptr<ZmqSocket>> opened = bind_session_socket(parts_.options, parts_.address.endpoint);
+    if (!opened.ok()) return keep(opened.status());
+    parts_.zmq = std::move(opened).value();
+    return Status::success();
+  }
+
+  [[nodiscard]] Result<bool> comes_again(Deadline deadline, const AbortSignal& call_ended) override {
+    CKPT_RETURN_IF_ERROR(first_error_);
+    const Status status = parts_.zmq->wait_for_peer(deadline, call_ended);
+    if (call_ended.triggered()) return false;
+    CKPT_RETURN_IF_ERROR(keep(status));
+    return true;
+  }
+
  private:
+  [[nodiscard]] bool has_peer() { return parts_.zmq && parts_.zmq->has_peer(); }
   [[nodiscard]] bool native() const { return dialect_ == Dialect::native; }
+
+  [[nodiscard]] std::string native_handle(const ExportedBuffer& buffer) const {
+    if (buffer.cuda_ipc_handle.empty()) return encode_native_handle({parts_.address.fd_socket, buffer.bytes});
+    return encode_native_handle({"", buffer.bytes, parts_.options.worker_key, buffer.cuda_ipc_handle});
+  }
+
+  /// A worker of dialect 1 does. One that is known for dialect 2 is not waited for; should it be another by now, finish() sees it.
+  [[nodiscard]] bool leaves_after_release() {
+    if (parts_.options.expected == Dialect::two) return parts_.zmq->peer_leaves_within(Duration::zero());
+    const Span span(Stage::release, "find out the dialect");
+    return parts_.zmq->peer_leaves_within(kDialectProbe);
+  }
 
   Status keep(const Status& status) {
     if (!status.ok() && first_error_.ok()) first_error_ = status.with_note("worker {}", parts_.options.worker_key);
@@ -149,7 +193,7 @@ class Session final : public BucketSession {
   /// Whether no worker waits at our address, or will. A native one looks itself whether its sender lives, and ends without one.
   [[nodiscard]] bool nobody_waits() {
     if (phase_ == Phase::done || native()) return true;
-    if (parts_.zmq->has_peer() || parts_.zmq->peer_is_stopped()) return false;
+    if (has_peer() || (parts_.zmq && parts_.zmq->peer_is_stopped())) return false;
     return phase_ != Phase::bound || !asked_;
   }
 
@@ -166,10 +210,6 @@ class Session final : public BucketSession {
 
 }  // namespace
 
-std::string encode_bucket(Dialect dialect, std::uint32_t bucket, std::span<const PlacedTensor> tensors, std::span<const UnitCheck> checks) {
-  return dialect == Dialect::native ? encode_native_bucket(bucket, tensors, checks) : pickle_bucket(tensors);
-}
-
 Result<std::unique_ptr<BucketSession>> open_session(const SessionOptions& options, const AbortSignal& abort) {
   Session::Parts parts;
   parts.options = options;
@@ -178,8 +218,7 @@ Result<std::unique_ptr<BucketSession>> open_session(const SessionOptions& option
   const std::string& endpoint = parts.address.endpoint;
   CKPT_ASSIGN_OR_RETURN(JournalEntry journal, JournalEntry::create(options.journal_dir, {endpoint, options.worker_key, native, false}));
   parts.journal = std::make_unique<JournalEntry>(std::move(journal));
-  CKPT_ASSIGN_OR_RETURN(parts.zmq,
-                        ZmqSocket::open(ZmqSocket::Role::request_and_bind, endpoint, {options.heartbeat_interval, options.heartbeat_timeout}));
+  CKPT_ASSIGN_OR_RETURN(parts.zmq, bind_session_socket(options, endpoint));
   if (native) {
     CKPT_ASSIGN_OR_RETURN(Listener listener, Listener::unix_path(parts.address.fd_socket));
     parts.fd_listener = std::make_unique<Listener>(std::move(listener));

@@ -6,11 +6,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <future>
 #include <thread>
 
 #include "base/bytes.h"
+#include "base/recorder.h"
 #include "channel/pickle_writer.h"
 #include "channel/runtime_dir.h"
 #include "channel/zmq_socket.h"
@@ -86,6 +88,53 @@ TEST_F(DialectTest, AWorkerOfDialectTwoGetsASecondNone) {
   EXPECT_EQ(session->dialect(), Dialect::two);
   worker.join();
   EXPECT_EQ(script.heard[3], pickle_none());
+}
+
+/// How often a session has waited to find out the dialect.
+std::size_t probes() {
+  const std::vector<Event> events = EventRecorder::global().events();
+  return static_cast<std::size_t>(
+      std::count_if(events.begin(), events.end(), [](const Event& event) { return std::string_view(event.what) == "find out the dialect"; }));
+}
+
+TEST_F(DialectTest, AWorkerKnownForDialectTwoIsNotWaitedFor) {
+  options_.expected = Dialect::two;
+  const auto session = open(Dialect::automatic);
+  const std::size_t before = probes();
+  Script script{{"", "", "", ""}, {}, {}};
+  std::thread worker([&] { script.run(session->address()); });
+  ASSERT_OK(session->connect(gpu_buffer(), soon()));
+  ASSERT_OK(session->offer(0, pickle_bucket({}), soon()));
+  ASSERT_OK(session->release(soon()));
+  EXPECT_EQ(probes(), before);
+  ASSERT_OK(session->finish(soon()));
+  EXPECT_EQ(session->dialect(), Dialect::two);
+  worker.join();
+  EXPECT_EQ(script.heard[3], pickle_none());
+}
+
+TEST_F(DialectTest, AHintThatIsWrongCostsNothing) {
+  for (const bool gone_before_finish : {false, true}) {
+    options_.expected = Dialect::two;
+    const auto session = open(Dialect::automatic);
+    Script script{{"", ""}, {}, {}};  // of dialect 1
+    std::thread worker([&] { script.run(session->address()); });
+    ASSERT_OK(session->connect(gpu_buffer(), soon()));
+    ASSERT_OK(session->release(soon()));
+    if (gone_before_finish) worker.join();
+    ASSERT_OK(session->finish(soon()));
+    EXPECT_EQ(session->dialect(), Dialect::one);
+    if (!gone_before_finish) worker.join();
+  }
+  options_.expected = Dialect::one;
+  const auto session = open(Dialect::automatic);
+  Script script{{"", "", ""}, {}, {}};  // of dialect 2
+  std::thread worker([&] { script.run(session->address()); });
+  ASSERT_OK(session->connect(gpu_buffer(), soon()));
+  ASSERT_OK(session->release(soon()));
+  ASSERT_OK(session->finish(soon()));
+  EXPECT_EQ(session->dialect(), Dialect::two);
+  worker.join();
 }
 
 TEST_F(DialectTest, FailureInTheLastBucketIsReportedAndTheWorkerIsAborted) {

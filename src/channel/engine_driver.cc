@@ -1,5 +1,7 @@
 #include "channel/engine_driver.h"
 
+#include <atomic>
+
 #include "channel/engine_protocol.h"
 #include "channel/http_call.h"
 #include "os/wait_fd.h"
@@ -22,6 +24,7 @@ class HttpEngineCall final : public EngineCall {
 
   Status start(const HttpUrl& url, HttpRequest request, std::function<void(const Status&)> on_reply) {
     auto on_end = [this, on_reply = std::move(on_reply)](const Result<HttpReply>& reply) {
+      answered_ = reply.ok();
       if (on_reply) on_reply(judge(reply));
     };
     CKPT_ASSIGN_OR_RETURN(call_, HttpCall::start(url, std::move(request), std::move(on_end)));
@@ -34,6 +37,7 @@ class HttpEngineCall final : public EngineCall {
     return judge(reply);
   }
   [[nodiscard]] bool done() const override { return call_->done(); }
+  [[nodiscard]] bool answered() const override { return answered_; }
   void cancel() noexcept override { call_->cancel(Status(StatusCode::cancelled, Scope::operation, "{}: cancelled", what_)); }
 
  private:
@@ -44,6 +48,7 @@ class HttpEngineCall final : public EngineCall {
   const EngineProtocol protocol_;
   const std::string what_;
   const Deadline deadline_;
+  std::atomic<bool> answered_ = false;
   std::unique_ptr<HttpCall> call_;
 };
 
@@ -54,6 +59,7 @@ class HttpEngineDriver final : public EngineDriver {
 
   [[nodiscard]] EngineKind kind() const override { return kind_; }
   [[nodiscard]] const std::string& endpoint() const override { return endpoint_; }
+  [[nodiscard]] std::string identity() const override { return fmt::format("{} {}", name(kind_), endpoint_); }
 
   Status wait_ready(Deadline deadline, const AbortSignal& abort) override { return poll_until_ready(deadline, abort).at_stage("connect"); }
 

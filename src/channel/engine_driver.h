@@ -16,6 +16,8 @@ namespace ckpt {
 enum class EngineKind : std::uint8_t { automatic, vllm, sglang, lmdeploy, ckpt };
 [[nodiscard]] std::string_view name(EngineKind kind);
 [[nodiscard]] std::optional<EngineKind> engine_kind_from_name(std::string_view name);
+/// Whether its workers may come more than once in one update call: SGLang's do, for the draft model of speculative decoding.
+[[nodiscard]] inline bool may_come_again(EngineKind kind) { return kind == EngineKind::sglang; }
 
 struct EngineOptions {
   std::string endpoint;     ///< "http://host:port"
@@ -39,6 +41,8 @@ class EngineCall {
   /// connection refused or lost unavailable.
   [[nodiscard]] virtual Status wait(Deadline deadline, const AbortSignal& abort) = 0;
   [[nodiscard]] virtual bool done() const = 0;
+  /// Whether the engine has answered, well or not: on its side the call is over. False also when the connection was lost.
+  [[nodiscard]] virtual bool answered() const = 0;
   virtual void cancel() noexcept = 0;
 };
 
@@ -48,6 +52,8 @@ class EngineDriver {
   virtual ~EngineDriver() = default;
   [[nodiscard]] virtual EngineKind kind() const = 0;
   [[nodiscard]] virtual const std::string& endpoint() const = 0;
+  /// Where the engine is and of which kind, on one line: what is remembered of it is kept under this.
+  [[nodiscard]] virtual std::string identity() const = 0;
   /// Polls the engine's readiness route (and finds out its kind, if automatic) until it can take an update. Every answer but "not yet" ends it.
   [[nodiscard]] virtual Status wait_ready(Deadline deadline, const AbortSignal& abort) = 0;
   /// Starts the update call. `on_reply` runs once on the call's thread as soon as the reply is there (before wait() returns).

@@ -20,6 +20,8 @@ namespace ckpt {
 namespace {
 
 constexpr std::string_view kFormat = "ckpt-session-1";
+constexpr std::string_view kAsked = "asked";
+constexpr std::string_view kAgain = "again";
 constexpr std::string_view kFinished = ".session";
 constexpr std::string_view kUnfinished = ".session.new";
 /// An unfinished file gets its lock and its name within a moment of its making, or never.
@@ -29,7 +31,7 @@ Result<JournaledSession> parse(const std::string& text) {
   std::istringstream in(text);
   std::string format;
   std::string dialect;
-  std::string asked;
+  std::string mark;
   JournaledSession session;
   std::getline(in, format);
   std::getline(in, session.address);
@@ -38,7 +40,10 @@ Result<JournaledSession> parse(const std::string& text) {
   if (!in || format != kFormat || !session.address.starts_with("ipc://"))
     return Status(StatusCode::data_corruption, Scope::operation, "a journal entry cannot be read");
   session.native = dialect == "native";
-  session.asked = !std::getline(in, asked).fail();
+  while (std::getline(in, mark)) {
+    session.asked = session.asked || mark == kAsked;
+    session.again = session.again || mark == kAgain;
+  }
   return session;
 }
 
@@ -73,8 +78,8 @@ Result<JournalEntry> JournalEntry::create(const std::string& directory, const Jo
   CKPT_FAULT_POINT("sys.open");
   UniqueFd fd(::open(unfinished.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_APPEND | O_CLOEXEC, 0600));
   if (!fd.valid()) return errno_status(errno, "write journal entry " + unfinished);
-  const std::string text = fmt::format("{}\n{}\n{}\n{}\n{}", kFormat, session.address, session.native ? "native" : "pickle", session.worker_key,
-                                       session.asked ? "asked\n" : "");
+  const std::string text = fmt::format("{}\n{}\n{}\n{}\n{}{}", kFormat, session.address, session.native ? "native" : "pickle", session.worker_key,
+                                       session.asked ? "asked\n" : "", session.again ? "again\n" : "");
   const bool written = ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0 &&
                        ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
                        ::rename(unfinished.c_str(), path.c_str()) == 0;
@@ -88,9 +93,12 @@ JournalEntry::~JournalEntry() {
   if (!path_.empty()) ::unlink(path_.c_str());
 }
 
-void JournalEntry::mark_asked() noexcept {
-  constexpr std::string_view kLine = "asked\n";
-  if (::write(fd_.get(), kLine.data(), kLine.size()) != static_cast<ssize_t>(kLine.size()))
+void JournalEntry::mark_asked() noexcept { add_line(kAsked); }
+void JournalEntry::mark_again() noexcept { add_line(kAgain); }
+
+void JournalEntry::add_line(std::string_view line) noexcept {
+  const std::string text = std::string(line) + '\n';
+  if (::write(fd_.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
     log_warning("{}: if this process dies now, its worker waits for ever", errno_status(errno, "write journal entry " + path_).message());
 }
 

@@ -1,7 +1,8 @@
 /// Open sessions on disk, so that a worker that waits for a dead sender can be freed by the next one.
 ///
-///   <journal dir>/<name>.session     lines: format, address, dialect, worker key, then "asked" once the engine was asked to send the worker;
-///                                    locked (flock) while the owner lives. Without that last line nobody can be waiting.
+///   <journal dir>/<name>.session     lines: format, address, dialect, worker key, then "asked" once the engine was asked to send the worker,
+///                                    "again" when it has been there and may come once more; locked (flock) while the owner lives.
+///                                    Without "asked" nobody can be waiting.
 #pragma once
 
 #include <chrono>
@@ -19,6 +20,7 @@ struct JournaledSession {
   std::string worker_key;
   bool native = false;
   bool asked = false;
+  bool again = false;
 };
 
 /// One entry, held. Removed from disk when it ends, unless it was left.
@@ -32,10 +34,13 @@ class JournalEntry {
 
   /// From now on a worker may come at any time.
   void mark_asked() noexcept;
+  /// The worker has finished, and may come once more within a moment.
+  void mark_again() noexcept;
   /// Keeps the file when this ends, and gives up the lock then: whoever looks next takes over.
   void leave() noexcept { path_.clear(); }
 
  private:
+  void add_line(std::string_view line) noexcept;
   JournalEntry(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
   UniqueFd fd_;
   std::string path_;

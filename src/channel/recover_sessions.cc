@@ -22,6 +22,8 @@ constexpr Duration kComing = std::chrono::milliseconds(500);
 constexpr Duration kLeaving = std::chrono::seconds(5);
 /// A call that was sent may be carried out late, but not later than the longest wait for its reply (post_timeout).
 constexpr Duration kLatestComing = std::chrono::hours(2);
+/// One that has been there comes once more at once, or never: a draft model is loaded straight after its target.
+constexpr Duration kLatestComingAgain = std::chrono::minutes(1);
 constexpr unsigned kAtOnce = 16;
 
 enum class Found : std::uint8_t { freed, nobody, busy };
@@ -41,7 +43,8 @@ Result<Found> free_worker(const JournaledSession& session, Deadline deadline) {
 /// Whether a worker may still come to, or wait at, the address. A native one looks itself whether its sender lives, and ends without one.
 bool may_wait(const AbandonedSession& entry, const Result<Found>& found) {
   if (entry.session.native || entry.age > kLatestComing) return false;
-  return !found.ok() || *found == Found::busy || (*found == Found::nobody && entry.session.asked);
+  if (found.ok() && *found == Found::nobody) return entry.session.asked && !(entry.session.again && entry.age > kLatestComingAgain);
+  return !found.ok() || *found == Found::busy;
 }
 
 void tell(const AbandonedSession& entry, const Result<Found>& found, bool kept) {

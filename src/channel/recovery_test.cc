@@ -207,6 +207,15 @@ TEST_F(RecoveryTest, EntriesThatCannotBeServedAreKeptForTwoHours) {
   EXPECT_EQ(num_entries(), 0u);
 }
 
+TEST_F(RecoveryTest, AWorkerThatHasBeenThereComesAgainAtOnceOrNever) {
+  leave_entry({nobody_, "GPU-test", false, true, true});
+  EXPECT_EQ(*recover_sessions(dir_ / "journal", soon()), 0);
+  EXPECT_EQ(num_entries(), 1u);
+  age_entry(std::chrono::minutes(2));
+  EXPECT_EQ(*recover_sessions(dir_ / "journal", soon()), 0);
+  EXPECT_EQ(num_entries(), 0u);
+}
+
 TEST_F(RecoveryTest, UnfinishedFilesAreNotEntries) {
   ASSERT_OK(JournalEntry::create(dir_ / "journal", {nobody_, "GPU-test", false, true}));  // makes the directory, and goes
   dir_.write("journal/x.session.new", "half");

@@ -51,7 +51,7 @@ struct ZmqSocket::Handles {
   }
 };
 
-ZmqSocket::ZmqSocket(std::unique_ptr<Handles> handles) : handles_(std::move(handles)) {}
+ZmqSocket::ZmqSocket(Role role, std::unique_ptr<Handles> handles) : handles_(std::move(handles)), role_(role) {}
 ZmqSocket::~ZmqSocket() = default;
 
 Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(Role role, const std::string& address, const ZmqSocketOptions& options) {
@@ -79,7 +79,7 @@ Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(Role role, const std::string&
       role == Role::request_and_bind ? zmq_bind(handles->socket, address.c_str()) == 0 : zmq_connect(handles->socket, address.c_str()) == 0;
   if (!opened) return zmq_error(fmt::format("{} {}", role == Role::request_and_bind ? "bind" : "connect to", address));
   if (role == Role::request_and_bind && address.starts_with("ipc:///")) handles->bound_path = address.substr(6);
-  return std::unique_ptr<ZmqSocket>(new ZmqSocket(std::move(handles)));
+  return std::unique_ptr<ZmqSocket>(new ZmqSocket(role, std::move(handles)));
 }
 
 void ZmqSocket::drain_monitor() {
@@ -106,15 +106,27 @@ void ZmqSocket::drain_monitor() {
     if (event == ZMQ_EVENT_ACCEPTED) peer_pid_ = peer_pid(value);
     if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
       ++peers_;
+      first_gone_ = had_peer_;
       had_peer_ = true;
     }
-    if (event == ZMQ_EVENT_DISCONNECTED && peers_ > 0) --peers_;
+    if (event == ZMQ_EVENT_DISCONNECTED && peers_ > 0) {
+      --peers_;
+      first_gone_ = true;
+    }
   }
 }
 
 bool ZmqSocket::has_peer() {
   drain_monitor();
   return peers_ > 0;
+}
+
+/// A worker comes to an address that has one only when that one has finished, whether its end is known yet or not.
+bool ZmqSocket::peer_gone() { return !has_peer() ? had_peer_ : first_gone_ && role_ == Role::request_and_bind; }
+
+void ZmqSocket::hide_address() noexcept {
+  if (!handles_->bound_path.empty()) ::unlink(handles_->bound_path.c_str());
+  handles_->bound_path.clear();
 }
 
 bool ZmqSocket::peer_is_stopped() {
@@ -149,7 +161,7 @@ Status ZmqSocket::wait_for_peer(Deadline deadline, const AbortSignal& abort) {
 Status ZmqSocket::send(std::string_view message, Deadline deadline, const AbortSignal& abort, std::string_view what) {
   CKPT_FAULT_POINT("sys.zmq_send");
   for (;;) {
-    if (had_peer_ && !has_peer()) return {StatusCode::unavailable, Scope::peer, "{}: the other side disconnected", what};
+    if (peer_gone()) return {StatusCode::unavailable, Scope::peer, "{}: the other side disconnected", what};
     if (zmq_send(handles_->socket, message.data(), message.size(), ZMQ_DONTWAIT) >= 0) return Status::success();
     if (zmq_errno() != EAGAIN && zmq_errno() != EINTR) return zmq_error(what);
     CKPT_RETURN_IF_ERROR(wait(ZMQ_POLLOUT, deadline, abort, what));
@@ -177,7 +189,7 @@ Result<std::string> ZmqSocket::receive(std::size_t max_bytes, Deadline deadline,
     }
     zmq_msg_close(&frame);
     if (error != EAGAIN && error != EINTR) return zmq_error(what);
-    if (had_peer_ && !has_peer()) {
+    if (peer_gone()) {
       // What the peer sent before it went may still be in the pipe: one more look.
       zmq_pollitem_t item{handles_->socket, 0, ZMQ_POLLIN, 0};
       if (zmq_poll(&item, 1, 0) <= 0) return Status(StatusCode::unavailable, Scope::peer, "{}: the other side disconnected", what);
@@ -190,7 +202,7 @@ Result<std::string> ZmqSocket::receive(std::size_t max_bytes, Deadline deadline,
 bool ZmqSocket::peer_leaves_within(Duration timeout) {
   const AbortSignal never;
   const Deadline deadline = Deadline::after(timeout);
-  while (has_peer())
+  while (has_peer() && !peer_gone())
     if (!wait(0, deadline, never, "the worker to leave").ok()) return false;
   return true;
 }

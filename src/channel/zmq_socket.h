@@ -18,7 +18,8 @@ struct ZmqSocketOptions {
 };
 
 /// REQ that binds (sender; at an abstract name only processes of this user may connect) or REP that connects (worker; lingers 1 s for its last
-/// answer). Threads: one at a time. Peers are counted by the monitor: a peer that was there and is gone ends every wait with unavailable.
+/// answer). Threads: one at a time. Peers are counted by the monitor. When there is none any more, every wait ends with unavailable; a sender's also
+/// when another has come in place of the first, which cannot answer for it.
 class ZmqSocket {
  public:
   enum class Role : std::uint8_t { request_and_bind, reply_and_connect };
@@ -30,6 +31,8 @@ class ZmqSocket {
 
   /// Until a peer has finished its handshake.
   [[nodiscard]] Status wait_for_peer(Deadline deadline, const AbortSignal& abort);
+  /// From now on nobody else can come: the file of the address is removed. Sender only; names without a file cannot be taken back.
+  void hide_address() noexcept;
   /// Queues one message. unavailable when the peer is gone.
   [[nodiscard]] Status send(std::string_view message, Deadline deadline, const AbortSignal& abort, std::string_view what);
   /// While a receive waits, `ready` also runs whenever `fd` is readable; an error from it ends the receive.
@@ -51,11 +54,14 @@ class ZmqSocket {
 
  private:
   struct Handles;
-  explicit ZmqSocket(std::unique_ptr<Handles> handles);
+  ZmqSocket(Role role, std::unique_ptr<Handles> handles);
   void drain_monitor();
+  [[nodiscard]] bool peer_gone();
   [[nodiscard]] Status wait(short events, Deadline deadline, const AbortSignal& abort, std::string_view what, const Watched* watched = nullptr);
   std::unique_ptr<Handles> handles_;
+  const Role role_;
   int peers_ = 0;
+  bool first_gone_ = false;
   int peer_pid_ = 0;
   bool had_peer_ = false;
 };

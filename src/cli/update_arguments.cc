@@ -37,7 +37,7 @@ UpdateTarget target_of(const UpdateArguments& a, std::uint32_t num_ranks) {
   target.unix_socket = a.unix_socket;
   target.inference_parallel_size = a.inference_parallel_size == 0 ? num_ranks : a.inference_parallel_size;
   target.weight_version = a.weight_version;
-  target.dialect = a.dialect == "1" ? Dialect::one : a.dialect == "2" ? Dialect::two : Dialect::automatic;
+  target.dialect = dialect_from_name(a.dialect).value_or(Dialect::automatic);
   target.keep_slots = a.keep_slots;
   return target;
 }

@@ -13,4 +13,9 @@ Result<SessionOptions> session_options(const Settings& settings) {
   return options;
 }
 
+Result<std::string> dialect_file() {
+  CKPT_ASSIGN_OR_RETURN(const std::string runtime_dir, default_runtime_dir());
+  return runtime_dir + "/dialects";
+}
+
 }  // namespace ckpt

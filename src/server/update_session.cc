@@ -6,7 +6,6 @@
 
 #include "base/fault_point.h"
 #include "base/heap.h"
-#include "base/log.h"
 #include "server/session_dirs.h"
 
 namespace ckpt {
@@ -21,10 +20,15 @@ UpdateSession::UpdateSession(ParameterServer& server, const std::string& name, P
       rank_(server.group_->rank()),
       begin_(Clock::real().now()),
       totals_(server.totals_),
-      relay_({&abort, &server.group_->failed()}, [this](const Status& reason) { stop_.trigger(reason); }) {}
+      relay_({&abort, &server.group_->failed()}, [this](const Status& reason) {
+        stop_.trigger(reason);
+        call_over_.trigger(reason);
+      }) {}
 
 Result<UpdateReport> UpdateSession::run() {
   const Status status = steps();
+  remember_dialect_found(status.ok());
+  if (session_ && call_ && call_->answered()) session_->engine_answered();
   if (status.ok()) return report();
   server_.pipeline_->cancel(status);
   if (session_) session_->abort(status);
@@ -36,9 +40,20 @@ Status UpdateSession::steps() {
   CKPT_RETURN_IF_ERROR(step(Stage::plan, "engines and groups", &UpdateSession::map_groups));
   CKPT_RETURN_IF_ERROR(step(Stage::plan, "plan", &UpdateSession::make_plan_step));
   CKPT_RETURN_IF_ERROR(step(Stage::connect, "engines ready", &UpdateSession::wait_ready));
-  CKPT_RETURN_IF_ERROR(step(Stage::connect, "engine kinds", &UpdateSession::learn_engine_kinds));
+  CKPT_RETURN_IF_ERROR(step(Stage::connect, "engine kinds", &UpdateSession::learn_of_engine));
   CKPT_RETURN_IF_ERROR(step(Stage::connect, "slots and sockets", &UpdateSession::open));
   CKPT_RETURN_IF_ERROR(step(Stage::connect, "update call", &UpdateSession::start_call));
+  CKPT_RETURN_IF_ERROR(deliver());
+  for (;;) {
+    CKPT_ASSIGN_OR_RETURN(const bool another, another_session());
+    if (!another) return Status::success();
+    CKPT_RETURN_IF_ERROR(step(Stage::connect, "slots again", &UpdateSession::remake_slots));
+    CKPT_RETURN_IF_ERROR(deliver());
+  }
+}
+
+/// One session with each worker that is there.
+Status UpdateSession::deliver() {
   CKPT_RETURN_IF_ERROR(step(Stage::connect, "workers connect", &UpdateSession::connect));
   CKPT_RETURN_IF_ERROR(step(Stage::handover, "transfer", &UpdateSession::transfer));
   CKPT_RETURN_IF_ERROR(step(Stage::release, "release", &UpdateSession::release));
@@ -50,6 +65,7 @@ Status UpdateSession::step(Stage stage, const char* what, Status (UpdateSession:
   Span span(stage, what);
   Status mine = (this->*work)();
   if (mine.ok()) mine = stop_.check();
+  if (num_sessions_ > 1) mine = mine.with_note("session {} of the engine's update call", num_sessions_);
   span.end();
   if (std::string_view(what) != "transfer") totals_[static_cast<std::size_t>(stage)].busy += Clock::real().now() - begin;
   if (!mine.ok()) return end_for_all(*server_.group_, mine.at_stage(ckpt::name(stage)).at_rank(static_cast<int>(rank_)));
@@ -97,38 +113,6 @@ Status UpdateSession::make_plan_step() {
   return Status::success();
 }
 
-Status UpdateSession::wait_ready() {
-  CKPT_FAULT_POINT("connect.begin");
-  if (!leads()) return Status::success();
-  EngineOptions options;
-  options.endpoint = target_.endpoints[*group_.endpoint];
-  options.unix_socket = target_.unix_socket;
-  options.kind = target_.engine;
-  options.api_key = server_.settings_.text("api_key");
-  options.post_timeout = server_.settings_.duration("post_timeout");
-  CKPT_ASSIGN_OR_RETURN(driver_, make_engine_driver(options));
-  CKPT_RETURN_IF_ERROR(driver_->wait_ready(deadline_.capped(server_.settings_.duration("ready_timeout")), stop_));
-  kind_ = driver_->kind();
-  return Status::success();
-}
-
-Status UpdateSession::learn_engine_kinds() {
-  CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> kinds, server_.group_->all_gather("engine kinds", to_bytes(ckpt::name(kind_)), deadline_));
-  const auto kind = engine_kind_from_name(as_text(kinds[group_.first_rank]));
-  if (!kind) return {StatusCode::data_corruption, Scope::group, "rank {} names no engine kind", group_.first_rank};
-  kind_ = *kind;
-  return Status::success();
-}
-
-Result<Dialect> UpdateSession::session_dialect() const {
-  if (kind_ == EngineKind::ckpt) return Dialect::native;
-  if (server_.device_->kind() == "host")
-    return Status(StatusCode::unsupported, Scope::operation, "an engine of kind {} maps GPU memory, and this rank's device is host memory",
-                  ckpt::name(kind_))
-        .advise("use --device cuda where there are GPUs, or a `ckpt-engine engine`");
-  return target_.dialect;
-}
-
 Status UpdateSession::open() {
   CKPT_RETURN_IF_ERROR(server_.ensure_collective(deadline_.capped(server_.settings_.duration("connect_timeout")), stop_));
   CKPT_RETURN_IF_ERROR(server_.ensure_buffer(registration_.plan->buffer_bytes()));
@@ -137,6 +121,7 @@ Status UpdateSession::open() {
     CKPT_ASSIGN_OR_RETURN(SessionOptions options, session_options(server_.settings_));
     options.worker_key = server_.device_->key();
     CKPT_ASSIGN_OR_RETURN(options.dialect, session_dialect());
+    options.expected = expected_;
     registration_.buckets->encode(options.dialect);
     CKPT_ASSIGN_OR_RETURN(session_, open_session(options, stop_));
     address = server_.device_->key() + "\n" + session_->address();
@@ -148,59 +133,24 @@ Status UpdateSession::open() {
 
 /// The first slots are filled while the engines' workers are on their way.
 void UpdateSession::begin_transfer() {
+  session_totals_ = {};
   const Transfer transfer{registration_.plan.get(),
                           registration_.buckets.get(),
                           registration_.part.get(),
                           rank_,
                           server_.buffer_.get(),
                           server_.collective_.get(),
-                          session_.get()};
-  server_.pipeline_->begin(transfer, deadline_, stop_, server_.progress_, totals_);
+                          worker()};
+  server_.pipeline_->begin(transfer, deadline_, stop_, server_.progress_, session_totals_);
 }
 
-Status UpdateSession::start_call() {
-  begin_transfer();
-  if (session_) session_->engine_asked();
-  if (!leads()) return Status::success();
-  CKPT_FAULT_POINT("connect.before_post");
-  UpdateRequest request;
-  request.weight_version = target_.weight_version.empty() ? name_ : target_.weight_version;
-  for (std::uint32_t rank = group_.first_rank; rank < group_.first_rank + group_.num_ranks; ++rank) {
-    const std::string& entry = addresses_[rank];
-    const std::size_t split = entry.find('\n');
-    if (split == std::string::npos) return {StatusCode::internal, Scope::group, "rank {} has no socket address", rank};
-    request.addresses.emplace(entry.substr(0, split), entry.substr(split + 1));
+Status UpdateSession::transfer() {
+  const Status status = server_.pipeline_->end();
+  for (std::size_t i = 0; i < kNumStages; ++i) {
+    totals_[i].bytes += session_totals_[i].bytes;
+    totals_[i].busy += session_totals_[i].busy;
   }
-  // A bad reply ends the waits of every rank at once; a good one is read in commit().
-  CKPT_ASSIGN_OR_RETURN(call_, driver_->start_update(request, [this](const Status& reply) {
-    if (!reply.ok()) stop_.trigger(reply.with_note("engine {}", driver_->endpoint()));
-  }));
-  return Status::success();
-}
-
-Status UpdateSession::connect() {
-  if (!drives()) return Status::success();
-  return session_->connect(server_.buffer_->exported(), deadline_.capped(server_.settings_.duration("connect_timeout")));
-}
-
-Status UpdateSession::transfer() { return server_.pipeline_->end(); }
-
-Status UpdateSession::release() {
-  CKPT_FAULT_POINT("release.begin");
-  if (session_) CKPT_RETURN_IF_ERROR(session_->release(deadline_.capped(server_.settings_.duration("hook_timeout"))));
-  return Status::success();
-}
-
-Status UpdateSession::commit() {
-  CKPT_FAULT_POINT("commit.begin");
-  // Device memory is the engine's while its post-load work runs; host memory is not scarce, and is dear to make anew (docs/decisions/0070).
-  if (!target_.keep_slots && !server_.device_->host_addressable()) {
-    const Span span(Stage::release, "free the slots");
-    server_.drop_buffer();
-  }
-  if (session_) CKPT_RETURN_IF_ERROR(session_->finish(deadline_.capped(server_.settings_.duration("hook_timeout"))));
-  if (call_) CKPT_RETURN_IF_ERROR(call_->wait(deadline_, stop_).with_note("engine {}", driver_->endpoint()));
-  return Status::success();
+  return status;
 }
 
 Result<UpdateReport> UpdateSession::report() {
@@ -220,6 +170,7 @@ Result<UpdateReport> UpdateSession::report() {
   report.notes = plan.warnings;
   if (report.num_idle_groups > 0)
     report.notes.push_back(fmt::format("{} group(s) of ranks have no endpoint: they only hold and send", report.num_idle_groups));
+  if (num_sessions_ > 1) report.notes.push_back(fmt::format("workers came {} times in one update call: the engine has a draft model", num_sessions_));
   for (std::size_t i = 0; i < kNumStages; ++i) report.stages[i] = {totals_[i].bytes, seconds(totals_[i].busy)};
   report.seconds = seconds(Clock::real().now() - begin_);
   const std::uint64_t heap = heap_in_use();

@@ -2,6 +2,7 @@
 ///
 ///   plan ▸ ready (leaders wait for their engine) ▸ connect (sockets, slots, HTTP call, handle) ▸ transfer (pipeline)
 ///        ▸ release (workers let go of the buffer, native ones answer prepared) ▸ commit (workers finish, HTTP replies)
+///        ▸ from "handle" on once more, where an engine's workers come again before it replies (a draft model)
 ///
 /// Nothing is visible in any engine before every rank has agreed on release: an error before that leaves every engine with its version.
 #pragma once
@@ -29,21 +30,26 @@ class UpdateSession {
   [[nodiscard]] Status map_groups();
   [[nodiscard]] Status make_plan_step();
   [[nodiscard]] Status wait_ready();
-  [[nodiscard]] Status learn_engine_kinds();
+  [[nodiscard]] Status learn_of_engine();
   [[nodiscard]] Status open();
   void begin_transfer();
   [[nodiscard]] Status start_call();
+  [[nodiscard]] Status deliver();
   [[nodiscard]] Status connect();
   [[nodiscard]] Status transfer();
   [[nodiscard]] Status release();
   [[nodiscard]] Status commit();
+  [[nodiscard]] Result<bool> another_session();
+  [[nodiscard]] Status remake_slots();
 
   /// Runs a step under its stage's name and makes all ranks agree on its outcome.
   [[nodiscard]] Status step(Stage stage, const char* what, Status (UpdateSession::*work)());
   [[nodiscard]] Result<Dialect> session_dialect() const;
   [[nodiscard]] Result<UpdateReport> report();
+  void remember_dialect_found(bool update_ok);
   [[nodiscard]] bool leads() const { return group_.endpoint.has_value() && group_.first_rank == rank_; }
   [[nodiscard]] bool drives() const { return group_.endpoint.has_value(); }
+  [[nodiscard]] BucketSession* worker() const { return takes_part_ ? session_.get() : nullptr; }
 
   ParameterServer& server_;
   const std::string& name_;
@@ -55,9 +61,16 @@ class UpdateSession {
   std::vector<EngineGroup> groups_;
   EngineGroup group_{0, 1, std::nullopt};    // this rank's
   EngineKind kind_ = EngineKind::automatic;  // of this rank's engine
+  Dialect expected_ = Dialect::automatic;    // what its workers spoke last
   TimePoint begin_;
   std::array<StageTotals, kNumStages> totals_{};
-  AbortSignal stop_;  // ends every wait of this update: Ctrl-C, a failed group, a bad HTTP reply
+  TransferTotals session_totals_{};  // of the session under way: a progress starts from nothing
+  std::uint32_t num_sessions_ = 1;   // of each worker, so far
+  bool takes_part_ = true;           // this rank's worker is there for the session under way; else the rank only sends
+  bool comes_again_ = false;         // the worker of this rank, which leads an engine, has come again
+  bool any_may_come_again_ = false;
+  AbortSignal stop_;       // ends every wait of this update: Ctrl-C, a failed group, a bad HTTP reply
+  AbortSignal call_over_;  // triggered by the reply too, good or bad
   AbortRelay relay_;
   std::unique_ptr<EngineDriver> driver_;
   std::unique_ptr<BucketSession> session_;

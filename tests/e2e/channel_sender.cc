@@ -6,7 +6,9 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "base/recorder.h"
 #include "channel/bucket_session.h"
+#include "channel/dialect_memory.h"
 #include "channel/engine_driver.h"
 
 namespace ckpt {
@@ -23,25 +25,23 @@ struct Job {
   std::string version;
   Duration connect_timeout;
   int hang_before_bucket;  ///< says so, and waits to be killed
+  std::string dialect_file;
 };
 
 Duration seconds_of(const json& job, const char* key) { return Duration(static_cast<std::int64_t>(job.at(key).get<double>() * 1e9)); }
-
-Dialect dialect_of(const std::string& name) { return name == "1" ? Dialect::one : name == "2" ? Dialect::two : Dialect::automatic; }
-
-const char* name_of(Dialect dialect) { return dialect == Dialect::one ? "1" : dialect == Dialect::two ? "2" : "auto"; }
 
 Job read_job(const json& from) {
   Job job;
   job.session.socket_dir = from.at("socket_dir");
   job.session.journal_dir = from.at("journal_dir");
   job.session.worker_key = from.at("key");
-  job.session.dialect = dialect_of(from.at("dialect"));
+  job.session.dialect = dialect_from_name(from.at("dialect").get<std::string>()).value();
   job.session.ack_timeout = seconds_of(from, "ack_timeout");
   job.engine.endpoint = from.at("endpoint");
   job.connect_timeout = seconds_of(from, "connect_timeout");
   job.version = from.at("version");
   job.hang_before_bucket = from.at("hang_before_bucket");
+  job.dialect_file = from.at("dialect_file");
   std::string handle = from.at("memory");
   handle.resize(64);  // as long as a cudaIpcMemHandle_t
   job.buffer = {handle, -1, from.at("bytes")};
@@ -69,27 +69,48 @@ Status offer(BucketSession& session, const Job& job, std::uint32_t bucket, Deadl
   return session.offer(bucket, encode_bucket(session.dialect(), bucket, placed, {}), deadline);
 }
 
-Status carry(BucketSession& session, EngineCall& call, const Job& job, Deadline deadline, const AbortSignal& stop) {
+Status deliver(BucketSession& session, const Job& job, Deadline deadline) {
   CKPT_RETURN_IF_ERROR(session.connect(job.buffer, deadline.capped(job.connect_timeout)));
   for (std::uint32_t bucket = 0; bucket < job.buckets.size(); ++bucket) CKPT_RETURN_IF_ERROR(offer(session, job, bucket, deadline));
   CKPT_RETURN_IF_ERROR(session.release(deadline));
-  CKPT_RETURN_IF_ERROR(session.finish(deadline));
-  return call.wait(deadline, stop);
+  return session.finish(deadline);
 }
 
-Status update(const Job& job, Dialect& dialect) {
+/// As often as the worker comes in one call.
+Result<int> carry(BucketSession& session, const Job& job, EngineKind kind, Deadline deadline, const AbortSignal& call_over) {
+  for (int sessions = 1;; ++sessions) {
+    CKPT_RETURN_IF_ERROR(deliver(session, job, deadline));
+    if (!may_come_again(kind)) return sessions;
+    CKPT_RETURN_IF_ERROR(session.reopen());
+    CKPT_ASSIGN_OR_RETURN(const bool again, session.comes_again(deadline, call_over));
+    if (!again) return sessions;
+  }
+}
+
+struct Found {
+  Dialect dialect = Dialect::automatic;
+  int sessions = 0;
+};
+
+Status update(Job job, Found& found) {
   const Deadline deadline = Deadline::after(std::chrono::seconds(30));
   AbortSignal stop;
+  AbortSignal call_over;
   CKPT_ASSIGN_OR_RETURN(const auto driver, make_engine_driver(job.engine));
   CKPT_RETURN_IF_ERROR(driver->wait_ready(deadline, stop));
+  job.session.expected = recall_dialect(job.dialect_file, driver->identity());
   CKPT_ASSIGN_OR_RETURN(const auto session, open_session(job.session, stop));
   session->engine_asked();
   const UpdateRequest request{{{job.session.worker_key, session->address()}}, job.version};
-  CKPT_ASSIGN_OR_RETURN(const auto call, driver->start_update(request, [&stop](const Status& reply) {
+  CKPT_ASSIGN_OR_RETURN(const auto call, driver->start_update(request, [&](const Status& reply) {
     if (!reply.ok()) stop.trigger(reply);
+    call_over.trigger({StatusCode::cancelled, Scope::operation, "the engine has replied"});
   }));
-  const Status status = carry(*session, *call, job, deadline, stop);
-  dialect = session->dialect();
+  const Result<int> sessions = carry(*session, job, driver->kind(), deadline, call_over);
+  const Status status = sessions.ok() ? call->wait(deadline, stop) : sessions.status();
+  found = {session->dialect(), sessions.ok() ? *sessions : 0};
+  remember_dialect(job.dialect_file, driver->identity(), status.ok() ? found.dialect : Dialect::automatic);
+  if (call->answered()) session->engine_answered();
   if (!status.ok()) session->abort(status);
   return status;
 }
@@ -101,9 +122,12 @@ json run(int argc, char** argv) {
   }
   std::ifstream file(argv[1]);
   const Job job = read_job(json::parse(file));
-  Dialect dialect = job.session.dialect;
-  const Status status = update(job, dialect);
-  return {{"code", name(status.code())}, {"error", status.message()}, {"dialect", name_of(dialect)}};
+  Found found{job.session.dialect};
+  const Status status = update(job, found);
+  bool probed = false;
+  for (const Event& event : EventRecorder::global().events()) probed = probed || std::string_view(event.what) == "find out the dialect";
+  return {
+      {"code", name(status.code())}, {"error", status.message()}, {"dialect", name(found.dialect)}, {"probed", probed}, {"sessions", found.sessions}};
 }
 
 }  // namespace

@@ -36,9 +36,9 @@ def work(package: Path, key: str, pipe):
         try:
             model.update(worker, addresses)
         except BaseException as error:
-            pipe.send((f"{type(error).__name__}: {error}", {}, 0))
+            pipe.send((f"{type(error).__name__}: {error}", {}, {}, 0))
         else:
-            pipe.send(("", model.tensors, model.hooks))
+            pipe.send(("", model.tensors, model.draft, model.hooks))
 
 
 class Workers:
@@ -47,7 +47,7 @@ class Workers:
     def __init__(self, package: Path, keys: list[str]):
         self.package, self.keys = package, keys
         self.lock = threading.Lock()
-        self.control, self.tensors, self.hooks, self.workers, self.error = {}, [], 0, 0, ""
+        self.control, self.tensors, self.draft, self.hooks, self.workers, self.error = {}, [], [], 0, 0, ""
         self.spawn = multiprocessing.get_context("spawn")
         self.processes = [self.start(key) for key in keys]
 
@@ -59,7 +59,7 @@ class Workers:
         return process, ours
 
     def update(self, _, addresses: dict):
-        self.tensors, self.hooks, self.error = [], 0, ""
+        self.tensors, self.draft, self.hooks, self.error = [], [], 0, ""
         self.workers = len(self.keys)
         for number, key in enumerate(self.keys):
             if not self.processes[number][0].is_alive():
@@ -76,11 +76,12 @@ class Workers:
 
     def take_answer(self, number: int):
         try:
-            error, tensors, hooks = self.processes[number][1].recv()
+            error, tensors, draft, hooks = self.processes[number][1].recv()
         except EOFError:
-            error, tensors, hooks = f"worker {number} died", {}, 0
+            error, tensors, draft, hooks = f"worker {number} died", {}, {}, 0
         self.error = self.error or error
         self.tensors.append(tensors)
+        self.draft.append(draft)
         self.hooks += hooks
 
 

@@ -1,11 +1,12 @@
-"""An engine's HTTP door around the real worker of a published checkpoint-engine. Usage: published_engine.py PACKAGE_DIR vllm|sglang PORT_FILE
+"""An engine's HTTP door around the real worker of a published checkpoint-engine. Usage: published_engine.py PACKAGE_DIR vllm|sglang PORT_FILE [PORT]
 
 `checkpoint_engine/worker.py` is the file of the package, as it is; torch is a stand-in (support/torch_standin), since there is no GPU: the 64 bytes of
 the handle are the path of a file. What an engine does around the worker is here: the door as vLLM's or SGLang's, and a model that keeps what it loads.
 gpu_engine.py has workers in processes of their own.
 
-POST /control {"fail_in_load": n, "fail_in_hook": bool, "load_seconds": s, "come_after_seconds": s}   for the next update
-GET  /model                                                                                         what the last update loaded, and whether a worker waits
+POST /control {"fail_in_load": n, "fail_in_hook": bool, "load_seconds": s, "come_after_seconds": s, "sessions": n, "fail_in_draft": bool}
+               for the next update; with 2 sessions and more the worker comes again, as SGLang's for a draft model
+GET  /model    what the last update loaded, and whether a worker waits
 """
 
 import hashlib
@@ -38,15 +39,24 @@ class Model:
     def __init__(self, key: str = "GPU-standin"):
         self.key = key
         self.lock = threading.Lock()
-        self.control, self.tensors, self.loads, self.hooks, self.workers, self.error = {}, {}, 0, 0, 0, ""
+        self.control, self.tensors, self.draft, self.loads, self.hooks, self.workers, self.error = {}, {}, {}, 0, 0, 0, ""
 
     def load_weights(self, weights):
         self.loads += 1
         time.sleep(self.control.get("load_seconds", 0))
         if self.control.get("fail_in_load") == self.loads:
             raise ValueError(f"weight {weights[0][0]} does not fit")
+        self.keep(weights, self.tensors)
+
+    def load_draft(self, weights):
+        if self.control.get("fail_in_draft"):
+            raise ValueError(f"draft weight {weights[0][0]} does not fit")
+        self.keep(weights, self.draft)
+
+    @staticmethod
+    def keep(weights, into: dict):
         for name, tensor in weights:
-            self.tensors[name] = [tensor.dtype.name, list(tensor.shape), hashlib.sha256(tensor.data).hexdigest()]
+            into[name] = [tensor.dtype.name, list(tensor.shape), hashlib.sha256(tensor.data).hexdigest()]
 
     def hook(self):
         if self.control.get("fail_in_hook"):
@@ -54,18 +64,25 @@ class Model:
         self.hooks += 1
 
     def update(self, worker, addresses: dict):
-        self.tensors, self.loads, self.hooks, self.error = {}, 0, 0, ""
+        self.tensors, self.draft, self.loads, self.hooks, self.error = {}, {}, 0, 0, ""
         time.sleep(self.control.get("come_after_seconds", 0))
         self.workers += 1
-        context = zmq.Context()
         try:
-            worker.update_weights_from_ipc(context, addresses[self.key], device_id=0, run=self.load_weights, post_hook=self.hook)
+            self.session(worker, addresses, self.load_weights)
+            for _ in range(self.control.get("sessions", 1) - 1):
+                self.session(worker, addresses, self.load_draft)
         except BaseException as error:
             self.error = f"{type(error).__name__}: {error}"
             raise
         finally:
             self.control = {}
             self.workers -= 1
+
+    def session(self, worker, addresses: dict, load):
+        context = zmq.Context()  # one each, as in SGLang
+        try:
+            worker.update_weights_from_ipc(context, addresses[self.key], device_id=0, run=load, post_hook=self.hook)
+        finally:
             context.destroy(linger=1000)
 
 
@@ -79,7 +96,8 @@ def door(kind: str, worker, model: Model):
             self.wfile.write(text.encode())
 
         def do_GET(self):  # noqa: N802
-            known = {"/health": {}, "/ping": {}, "/model": {"tensors": model.tensors, "hooks": model.hooks, "workers": model.workers, "error": model.error}}
+            shown = {name: getattr(model, name) for name in ("tensors", "draft", "hooks", "workers", "error")}
+            known = {"/health": {}, "/ping": {}, "/model": shown}
             known["/version" if kind == "vllm" else "/model_info"] = {"version": "0.11"}
             self.answer(*((200, known[self.path]) if self.path in known else (404, {"detail": "Not Found"})))
 
@@ -103,8 +121,8 @@ def door(kind: str, worker, model: Model):
     return Door
 
 
-def serve(handler, port_file: Path):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+def serve(handler, port_file: Path, port: int = 0):
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     server.daemon_threads = True
     port_file.with_suffix(".new").write_text(str(server.server_port))
     port_file.with_suffix(".new").rename(port_file)
@@ -112,4 +130,4 @@ def serve(handler, port_file: Path):
 
 
 if __name__ == "__main__":
-    serve(door(sys.argv[2], load_worker(Path(sys.argv[1])), Model()), Path(sys.argv[3]))
+    serve(door(sys.argv[2], load_worker(Path(sys.argv[1])), Model()), Path(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 0)

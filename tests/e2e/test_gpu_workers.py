@@ -1,12 +1,31 @@
 """`ckpt-engine update` on software GPUs into the real, unmodified workers of published packages: what an unmodified engine gets, bit for bit."""
 
+import json
+
 import pytest
+from engine_world import wait_for
 from gpu_world import WORKERS, GpuWorld
 
+DIALECTS = {"0.1.2": "1", "0.2.1": "1", "0.3.4": "1", "0.4.2": "2"}
+SGLANG = [version for version, (kind, _) in WORKERS.items() if kind == "sglang"]  # vLLM's worker loads its draft model in the same session
 
-@pytest.fixture(params=[(version, num_gpus) for version in WORKERS for num_gpus in (1, 2)], ids=lambda case: f"{case[0]}-{case[1]}")
+
+def on_one_and_two_gpus(versions):
+    return {"params": [(version, num_gpus) for version in versions for num_gpus in (1, 2)], "ids": lambda case: f"{case[0]}-{case[1]}"}
+
+
+@pytest.fixture(**on_one_and_two_gpus(WORKERS))
 def world(request, tmp_path):
     made = GpuWorld(tmp_path, *request.param)
+    made.dialect = DIALECTS[request.param[0]]
+    yield made
+    made.close()
+
+
+@pytest.fixture(**on_one_and_two_gpus(SGLANG))
+def sglang(request, tmp_path):
+    made = GpuWorld(tmp_path, *request.param)
+    made.dialect = DIALECTS[request.param[0]]
     yield made
     made.close()
 
@@ -15,4 +34,41 @@ def test_two_updates(world):
     first = world.checkpoint("v1", "tiny-qwen3", 1)
     second = world.checkpoint("v2", "tiny-qwen3", 2)
     world.expect_update(first, "v1")
-    world.expect_update(second, "v2")
+    remembered = world.runtime / "ckpt-engine/dialects"
+    assert remembered.read_text() == f"{world.dialect} {world.engine.kind} {world.engine.endpoint}\n"
+    world.expect_update(second, "v2")  # now the dialect is known
+    remembered.write_text(f"{'2' if world.dialect == '1' else '1'} {world.engine.kind} {world.engine.endpoint}\n")  # as of an engine that was here before
+    world.expect_update(first, "v1")
+    assert remembered.read_text() == f"{world.dialect} {world.engine.kind} {world.engine.endpoint}\n"
+
+
+@pytest.mark.parametrize("how", ["slots made again", "slots kept", "dialect given", "wrong dialect known"])
+def test_workers_that_come_again_for_a_draft_model(sglang, how):
+    checkpoint = sglang.checkpoint("v1", "tiny-qwen3", 1)
+    once = json.loads(sglang.expect_update(checkpoint, "v1", "--json").stdout)
+    arguments = {"slots kept": ["--keep-slots"], "dialect given": ["--dialect", sglang.dialect]}.get(how, [])
+    for sessions in (2, 3):
+        if how == "wrong dialect known":
+            other = "2" if sglang.dialect == "1" else "1"
+            (sglang.runtime / "ckpt-engine/dialects").write_text(f"{other} {sglang.engine.kind} {sglang.engine.endpoint}\n")
+        report = json.loads(sglang.expect_update(checkpoint, "v1", "--json", *arguments, sessions=sessions).stdout)
+        assert any(f"workers came {sessions} times" in note for note in report["notes"]), report
+        assert report["stages"]["hand-over"]["bytes"] == sessions * once["stages"]["hand-over"]["bytes"]
+
+
+def test_a_draft_model_that_does_not_load(sglang):
+    checkpoint = sglang.checkpoint("v1", "tiny-qwen3", 1)
+    sglang.engine.control(sessions=2, fail_in_draft=True)
+    error = sglang.expect_failure(checkpoint, "v1")
+    assert "session 2 of the engine's update call" in error, error
+    assert sglang.left_over() == []
+    sglang.expect_update(checkpoint, "v1")
+
+
+def test_workers_that_come_again_and_again(sglang):
+    checkpoint = sglang.checkpoint("v1", "tiny-qwen3", 1)
+    sglang.engine.control(sessions=100)
+    error = sglang.expect_failure(checkpoint, "v1")
+    assert "the workers come again after 8 sessions in one update call" in error, error
+    wait_for(lambda: sglang.engine.model()["workers"] == 0, "the workers to be free")
+    sglang.expect_update(checkpoint, "v1")

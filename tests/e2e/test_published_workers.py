@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -17,20 +18,23 @@ PACKAGES = Path(sys.prefix) / "checkpoint-engine"
 ITEM_BYTES = {"bfloat16": 2, "float32": 4, "float8_e4m3fn": 1, "uint8": 1, "int64": 8}
 # Version → door, dialect, whether it answers a failed bucket (0.1.2 only disconnects).
 WORKERS = {"0.1.2": ("sglang", "1", False), "0.2.1": ("vllm", "1", True), "0.3.4": ("vllm", "1", True), "0.4.2": ("sglang", "2", True)}
+SGLANG = [version for version, (kind, _, _) in WORKERS.items() if kind == "sglang"]
 
 
 class Engine:
-    def __init__(self, version: str, directory: Path):
+    def __init__(self, version: str, directory: Path, port: int = 0):
         self.version = version
         self.kind, self.dialect, self.answers_errors = WORKERS[version]
         self.directory = directory
         port_file = directory / "port"
-        command = [sys.executable, str(Path(__file__).with_name("published_engine.py")), str(PACKAGES / version), self.kind, str(port_file)]
+        port_file.unlink(missing_ok=True)
+        command = [sys.executable, str(Path(__file__).with_name("published_engine.py")), str(PACKAGES / version), self.kind, str(port_file), str(port)]
         self.log = open(directory / "engine.log", "w+", encoding="utf-8")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
         wait_for(lambda: port_file.exists() or self.process.poll() is not None, "the engine's port")
         assert self.process.poll() is None, (directory / "engine.log").read_text()
-        self.endpoint = f"http://127.0.0.1:{port_file.read_text()}"
+        self.port = int(port_file.read_text())
+        self.endpoint = f"http://127.0.0.1:{self.port}"
         self.content, self.buckets = content()
         self.memory = directory / "memory"
         self.memory.write_bytes(self.content)
@@ -57,6 +61,7 @@ class Engine:
             "ack_timeout": 10 * SLOW,
             "connect_timeout": 10 * SLOW,
             "hang_before_bucket": -1,
+            "dialect_file": str(self.directory / "dialects"),
         }
         path = self.directory / "job.json"
         path.write_text(json.dumps(job | settings))
@@ -73,19 +78,27 @@ class Engine:
     def entries(self) -> list:
         return os.listdir(self.directory / "journal")
 
-    def expect_update(self, dialect="auto"):
-        """The engine takes an update, and every byte of it."""
+    def remembered(self) -> str:
+        try:
+            return (self.directory / "dialects").read_text()
+        except OSError:
+            return ""
+
+    def expect_update(self, dialect="auto") -> dict:
+        """The engine takes an update, and every byte of it; also its draft model, where the test gave it one."""
         ended = self.update(dialect=dialect)
         assert (ended["code"], ended["dialect"]) == ("ok", self.dialect), ended
         model = self.model()
-        assert model["hooks"] == 1 and model["workers"] == 0
+        assert model["hooks"] == ended["sessions"] and model["workers"] == 0
         expected = {}
         for tensor in (tensor for bucket in self.buckets for tensor in bucket):
             size = ITEM_BYTES[tensor["dtype"]] * numel(tensor["shape"])
             digest = hashlib.sha256(self.content[tensor["offset"] : tensor["offset"] + size]).hexdigest()
             expected[tensor["name"]] = [tensor["dtype"], tensor["shape"], digest]
         assert model["tensors"] == expected
+        assert model["draft"] == (expected if ended["sessions"] == 2 else {})
         assert self.entries() == [] and os.listdir(self.directory / "sockets") == []
+        return ended
 
     def close(self):
         self.process.kill()
@@ -110,14 +123,20 @@ def content():
     return random.Random(3).randbytes(offset), [tensors[:2], tensors[2:5], tensors[5:]]
 
 
+@pytest.fixture(scope="module")
+def short_path():
+    """A directory whose path is short: those of sockets have 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="ckpt-workers-", dir="/tmp") as path:
+        yield Path(path)
+
+
 @pytest.fixture(scope="module", params=WORKERS)
-def engine(request):
-    directory = Path(f"/tmp/ckpt-workers-{os.getpid()}-{request.param}")  # short: socket paths have 107 bytes at most
-    directory.mkdir(mode=0o700)
+def engine(request, short_path):
+    directory = short_path / request.param
+    directory.mkdir(mode=0o700, exist_ok=True)
     made = Engine(request.param, directory)
     yield made
     made.close()
-    subprocess.run(["rm", "-rf", str(directory)], check=False)
 
 
 def test_the_package_is_the_one_that_was_published(engine):
@@ -128,6 +147,49 @@ def test_the_package_is_the_one_that_was_published(engine):
 def test_an_update(engine):
     engine.expect_update()
     engine.expect_update(dialect=engine.dialect)
+
+
+def test_the_dialect_is_remembered(engine):
+    (engine.directory / "dialects").unlink(missing_ok=True)
+    assert engine.expect_update()["probed"]
+    assert engine.remembered() == f"{engine.dialect} {engine.kind} {engine.endpoint}\n"
+    assert engine.expect_update()["probed"] == (engine.dialect == "1")  # it leaves at once: waiting for that costs nothing
+    engine.control(fail_in_hook=True)
+    assert engine.update()["code"] == "remote_error"
+    assert engine.remembered() == "" and engine.entries() == []
+
+
+@pytest.mark.parametrize("versions", [("0.1.2", "0.4.2"), ("0.4.2", "0.1.2")])
+def test_an_engine_whose_worker_is_of_another_version_the_next_time(short_path, versions):
+    directory = short_path / "-".join(versions)
+    directory.mkdir(mode=0o700)
+    port = 0
+    for version in versions:
+        engine = Engine(version, directory, port)
+        try:
+            engine.expect_update()
+            assert engine.remembered() == f"{engine.dialect} sglang {engine.endpoint}\n"
+        finally:
+            engine.close()
+        port = engine.port
+
+
+@pytest.mark.parametrize("engine", SGLANG, indirect=True)  # vLLM's worker loads its draft model in the same session
+def test_a_worker_that_comes_again_for_its_draft_model(engine):
+    for dialect in ("auto", "auto", engine.dialect):
+        engine.control(sessions=2)
+        assert engine.expect_update(dialect=dialect)["sessions"] == 2
+    assert engine.expect_update()["sessions"] == 1
+
+
+@pytest.mark.parametrize("engine", SGLANG, indirect=True)
+def test_a_draft_model_that_does_not_load_is_reported(engine):
+    engine.control(sessions=2, fail_in_draft=True)
+    ended = engine.update()
+    assert ended["code"] == "remote_error" and "draft weight embed does not fit" in ended["error"], ended
+    wait_for(lambda: engine.model()["workers"] == 0, "the worker to be free")
+    assert engine.entries() == []
+    engine.expect_update()
 
 
 @pytest.mark.parametrize("bucket", [1, 3])

@@ -71,14 +71,17 @@ class GpuWorld(World):
     def gpu_update(self, checkpoint: Path, version: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         return self.update(checkpoint, version, "--device", "cuda", "--engine", self.engine.kind, *arguments, ranks=self.num_gpus, tp=self.num_gpus, **environment)
 
-    def expect_update(self, checkpoint: Path, version: str, *arguments: str) -> None:
-        """The update succeeds: every worker has every tensor, bit for bit, and nothing is left over."""
+    def expect_update(self, checkpoint: Path, version: str, *arguments: str, sessions: int = 1) -> subprocess.CompletedProcess:
+        """The update succeeds: every worker has every tensor, bit for bit, and nothing is left over. With more sessions than one its draft model too."""
+        self.engine.control(sessions=sessions)
         ended = self.gpu_update(checkpoint, version, *arguments)
         assert ended.returncode == 0, ended.stderr
         model = self.engine.model()
         assert model["tensors"] == [digests(checkpoint)] * self.num_gpus
-        assert model["hooks"] == self.num_gpus
+        assert model["draft"] == [digests(checkpoint) if sessions > 1 else {}] * self.num_gpus
+        assert model["hooks"] == self.num_gpus * sessions
         assert self.left_over() == []
+        return ended
 
     def expect_failure(self, checkpoint: Path, version: str, *arguments: str, **environment: str) -> str:
         """The update fails with one error, which is returned; the workers are free again."""

@@ -1,0 +1,138 @@
+// The steps of an update that speak with engines and their workers.
+#include <algorithm>
+
+#include "base/fault_point.h"
+#include "channel/dialect_memory.h"
+#include "server/session_dirs.h"
+#include "server/update_session.h"
+
+namespace ckpt {
+namespace {
+
+/// A model and its draft models: bounded, so that an engine gone wild does not hold the ranks.
+constexpr std::uint32_t kMaxSessions = 8;
+
+}  // namespace
+
+Status UpdateSession::wait_ready() {
+  CKPT_FAULT_POINT("connect.begin");
+  if (!leads()) return Status::success();
+  EngineOptions options;
+  options.endpoint = target_.endpoints[*group_.endpoint];
+  options.unix_socket = target_.unix_socket;
+  options.kind = target_.engine;
+  options.api_key = server_.settings_.text("api_key");
+  options.post_timeout = server_.settings_.duration("post_timeout");
+  CKPT_ASSIGN_OR_RETURN(driver_, make_engine_driver(options));
+  CKPT_RETURN_IF_ERROR(driver_->wait_ready(deadline_.capped(server_.settings_.duration("ready_timeout")), stop_));
+  kind_ = driver_->kind();
+  CKPT_ASSIGN_OR_RETURN(const std::string remembered, dialect_file());
+  expected_ = recall_dialect(remembered, driver_->identity());
+  return Status::success();
+}
+
+Status UpdateSession::learn_of_engine() {
+  const std::string mine = fmt::format("{} {}", ckpt::name(kind_), ckpt::name(expected_));
+  CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server_.group_->all_gather("engine kinds", to_bytes(mine), deadline_));
+  const std::string_view leaders = as_text(all[group_.first_rank]);
+  const auto kind = engine_kind_from_name(leaders.substr(0, leaders.find(' ')));
+  const auto expected = dialect_from_name(leaders.substr(leaders.find(' ') + 1));
+  if (!kind || !expected) return {StatusCode::data_corruption, Scope::group, "rank {} names no engine kind and dialect", group_.first_rank};
+  kind_ = *kind;
+  expected_ = *expected;
+  for (const EngineGroup& group : groups_) {
+    const std::string_view leader = as_text(all[group.first_rank]);
+    any_may_come_again_ = any_may_come_again_ || may_come_again(engine_kind_from_name(leader.substr(0, leader.find(' '))).value_or(kind_));
+  }
+  return Status::success();
+}
+
+/// The workers of an engine are of one package: the leader's speaks for all. After an update that failed nothing is taken for granted.
+void UpdateSession::remember_dialect_found(bool update_ok) {
+  if (!leads() || !session_ || kind_ == EngineKind::ckpt || target_.dialect != Dialect::automatic) return;
+  const Result<std::string> file = dialect_file();
+  if (file.ok()) remember_dialect(*file, driver_->identity(), update_ok ? session_->dialect() : Dialect::automatic);
+}
+
+Result<Dialect> UpdateSession::session_dialect() const {
+  if (kind_ == EngineKind::ckpt) return Dialect::native;
+  if (server_.device_->kind() == "host")
+    return Status(StatusCode::unsupported, Scope::operation, "an engine of kind {} maps GPU memory, and this rank's device is host memory",
+                  ckpt::name(kind_))
+        .advise("use --device cuda where there are GPUs, or a `ckpt-engine engine`");
+  return target_.dialect;
+}
+
+Status UpdateSession::start_call() {
+  begin_transfer();
+  if (session_) session_->engine_asked();
+  if (!leads()) return Status::success();
+  CKPT_FAULT_POINT("connect.before_post");
+  UpdateRequest request;
+  request.weight_version = target_.weight_version.empty() ? name_ : target_.weight_version;
+  for (std::uint32_t rank = group_.first_rank; rank < group_.first_rank + group_.num_ranks; ++rank) {
+    const std::string& entry = addresses_[rank];
+    const std::size_t split = entry.find('\n');
+    if (split == std::string::npos) return {StatusCode::internal, Scope::group, "rank {} has no socket address", rank};
+    request.addresses.emplace(entry.substr(0, split), entry.substr(split + 1));
+  }
+  // A bad reply ends the waits of every rank at once; a good one is read in commit().
+  CKPT_ASSIGN_OR_RETURN(call_, driver_->start_update(request, [this](const Status& reply) {
+    if (!reply.ok()) stop_.trigger(reply.with_note("engine {}", driver_->endpoint()));
+    call_over_.trigger({StatusCode::cancelled, Scope::operation, "the engine has replied"});
+  }));
+  return Status::success();
+}
+
+Status UpdateSession::connect() {
+  if (worker() == nullptr) return Status::success();
+  return worker()->connect(server_.buffer_->exported(), deadline_.capped(server_.settings_.duration("connect_timeout")));
+}
+
+Status UpdateSession::release() {
+  CKPT_FAULT_POINT("release.begin");
+  if (worker() != nullptr) CKPT_RETURN_IF_ERROR(worker()->release(deadline_.capped(server_.settings_.duration("hook_timeout"))));
+  return Status::success();
+}
+
+Status UpdateSession::commit() {
+  CKPT_FAULT_POINT("commit.begin");
+  // Device memory is the engine's while its post-load work runs; host memory is not scarce, and is dear to make anew (docs/decisions/0070).
+  if (!target_.keep_slots && !server_.device_->host_addressable()) {
+    const Span span(Stage::release, "free the slots");
+    server_.drop_buffer();
+  }
+  if (worker() == nullptr) return Status::success();
+  CKPT_RETURN_IF_ERROR(worker()->finish(deadline_.capped(server_.settings_.duration("hook_timeout"))));
+  if (may_come_again(kind_)) CKPT_RETURN_IF_ERROR(worker()->reopen());
+  if (!leads()) return Status::success();
+  if (may_come_again(kind_)) {
+    CKPT_ASSIGN_OR_RETURN(comes_again_, worker()->comes_again(deadline_, call_over_));
+    if (comes_again_) return Status::success();
+  }
+  return call_->wait(deadline_, stop_).with_note("engine {}", driver_->endpoint());
+}
+
+/// Every worker of an engine comes as often as its leader's: those of one engine run the same code. Collective, like the transfer that follows.
+Result<bool> UpdateSession::another_session() {
+  if (!any_may_come_again_) return false;
+  const bool mine = std::exchange(comes_again_, false);
+  CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server_.group_->all_gather("workers again", to_bytes(mine ? "again" : ""), deadline_));
+  const bool took_part = worker() != nullptr;
+  takes_part_ = took_part && as_text(all[group_.first_rank]) == "again";
+  if (took_part && !takes_part_) session_->engine_answered();
+  if (std::none_of(all.begin(), all.end(), [](const Bytes& one) { return as_text(one) == "again"; })) return false;
+  if (++num_sessions_ <= kMaxSessions) return true;
+  return end_for_all(*server_.group_,
+                     Status(StatusCode::remote_error, Scope::peer, "the workers come again after {} sessions in one update call", kMaxSessions)
+                         .at_stage(ckpt::name(Stage::commit)));
+}
+
+/// Those of the first session may have been freed for the engine's post-load work.
+Status UpdateSession::remake_slots() {
+  CKPT_RETURN_IF_ERROR(server_.ensure_buffer(registration_.plan->buffer_bytes()));
+  begin_transfer();
+  return Status::success();
+}
+
+}  // namespace ckpt
