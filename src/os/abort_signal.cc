@@ -19,6 +19,8 @@ bool AbortSignal::trigger(Status reason) noexcept {
     reason_ = std::move(reason);
   }
   trigger_from_signal_handler();
+  const MutexLock lock(links_mutex_);
+  for (AbortLink* link : links_) link->tell(check());
   return true;
 }
 
@@ -27,6 +29,21 @@ Status AbortSignal::check() const {
   const MutexLock lock(mutex_);
   if (!reason_.ok()) return reason_;
   return {StatusCode::cancelled, Scope::operation, "interrupted"};
+}
+
+AbortLink::AbortLink(const AbortSignal& source, std::function<void(const Status&)> act) : source_(source), act_(std::move(act)) {
+  const MutexLock lock(source_.links_mutex_);
+  source_.links_.push_back(this);
+  if (source_.triggered()) tell(source_.check());
+}
+
+AbortLink::~AbortLink() {
+  const MutexLock lock(source_.links_mutex_);
+  std::erase(source_.links_, this);
+}
+
+void AbortLink::tell(const Status& reason) {
+  if (!told_.exchange(true)) act_(reason);
 }
 
 }  // namespace ckpt

@@ -22,8 +22,7 @@ void UpdatePipeline::begin(const Transfer& transfer, Deadline deadline, const Ab
                            TransferTotals& totals) {
   CKPT_CHECK(run_ == nullptr);
   run_ = std::make_unique<UpdateRun>(UpdateRun::Parts{transfer, *device_, *fill_stream_, *exchange_stream_, progress, totals}, deadline);
-  const std::initializer_list<const AbortSignal*> signals{&abort};
-  relay_ = std::make_unique<AbortRelay>(signals, [run = run_.get()](const Status& reason) { run->fail(reason); });
+  link_ = std::make_unique<AbortLink>(abort, [run = run_.get()](const Status& reason) { run->fail(reason); });
   fill_thread_.start([run = run_.get()] { return run->fill(); });
   exchange_thread_.start([run = run_.get()] { return run->exchange(); });
 }
@@ -42,7 +41,7 @@ void UpdatePipeline::cancel(const Status& reason) {
 Status UpdatePipeline::stop(const Status& last) {
   const Status filled = fill_thread_.join();
   const Status exchanged = exchange_thread_.join();
-  relay_.reset();
+  link_.reset();
   const std::unique_ptr<UpdateRun> run = std::move(run_);
   CKPT_RETURN_IF_ERROR(run->first_error());  // whichever stage it came from
   CKPT_RETURN_IF_ERROR(filled);

@@ -14,7 +14,6 @@
 #include "channel/bucket_session.h"
 #include "device/device.h"
 #include "hostpool/host_pool.h"
-#include "os/abort_relay.h"
 #include "os/abort_signal.h"
 #include "pipeline/bucket_table.h"
 #include "pipeline/stage_thread.h"
@@ -69,8 +68,8 @@ class UpdatePipeline {
   Device* device_;
   std::unique_ptr<DeviceStream> fill_stream_;
   std::unique_ptr<DeviceStream> exchange_stream_;
-  std::unique_ptr<UpdateRun> run_;     // between begin() and end()
-  std::unique_ptr<AbortRelay> relay_;  // of `run_`: ends before it
+  std::unique_ptr<UpdateRun> run_;   // between begin() and end()
+  std::unique_ptr<AbortLink> link_;  // of `run_`: ends before it
   StageThread fill_thread_;
   StageThread exchange_thread_;
 };

@@ -69,7 +69,8 @@ class ParameterServer {
   /// The gathered metas as a JSON document (docs/format/metas.md). failed_precondition before gather_metas.
   [[nodiscard]] Result<std::string> metas_json(const std::string& name) const;
 
-  /// Puts checkpoint `name` into the workers of `target`. Collective. Needs gather_metas(name) first. Every rank returns the same status:
+  /// Puts checkpoint `name` into the workers of `target`. Collective. Needs gather_metas(name) first. `abort` is one that trigger() ends, not a
+  /// signal handler's (relay that). Every rank returns the same status:
   ///   not_found, failed_precondition, invalid_argument, resource_exhausted    nothing was started
   ///   unavailable, deadline_exceeded, remote_error, data_corruption           names stage, bucket and rank; the engines keep their version; the next
   ///   update works

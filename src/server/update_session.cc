@@ -20,10 +20,13 @@ UpdateSession::UpdateSession(ParameterServer& server, const std::string& name, P
       rank_(server.group_->rank()),
       begin_(Clock::real().now()),
       totals_(server.totals_),
-      relay_({&abort, &server.group_->failed()}, [this](const Status& reason) {
-        stop_.trigger(reason);
-        call_over_.trigger(reason);
-      }) {}
+      of_caller_(abort, [this](const Status& reason) { end_waits(reason); }),
+      of_group_(server.group_->failed(), [this](const Status& reason) { end_waits(reason); }) {}
+
+void UpdateSession::end_waits(const Status& reason) {
+  stop_.trigger(reason);
+  call_over_.trigger(reason);
+}
 
 Result<UpdateReport> UpdateSession::run() {
   const Status status = steps();

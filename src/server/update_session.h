@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "os/abort_relay.h"
+#include "os/abort_signal.h"
 #include "server/engine_map.h"
 #include "server/parameter_server.h"
 
@@ -26,6 +26,7 @@ class UpdateSession {
   [[nodiscard]] Result<UpdateReport> run();
 
  private:
+  void end_waits(const Status& reason);
   [[nodiscard]] Status steps();
   [[nodiscard]] Status map_groups();
   [[nodiscard]] Status make_plan_step();
@@ -71,7 +72,8 @@ class UpdateSession {
   bool any_may_come_again_ = false;
   AbortSignal stop_;       // ends every wait of this update: Ctrl-C, a failed group, a bad HTTP reply
   AbortSignal call_over_;  // triggered by the reply too, good or bad
-  AbortRelay relay_;
+  AbortLink of_caller_;
+  AbortLink of_group_;
   std::unique_ptr<EngineDriver> driver_;
   std::unique_ptr<BucketSession> session_;
   std::unique_ptr<EngineCall> call_;
