@@ -184,6 +184,7 @@ Status ParameterServer::make_collective(Deadline deadline) {
 }
 
 Status ParameterServer::ensure_collective(Deadline deadline, const AbortSignal& abort) {
+  const Span span(Stage::connect, "wait for the ranks to be connected");
   if (!collective_) CKPT_RETURN_IF_ERROR(make_collective(deadline));
   return collective_->connected(deadline, abort);
 }
@@ -191,6 +192,7 @@ Status ParameterServer::ensure_collective(Deadline deadline, const AbortSignal& 
 Status ParameterServer::ensure_buffer(std::uint64_t bytes) {
   if (buffer_ && buffer_->bytes() == bytes) return Status::success();
   drop_buffer();
+  const Span span(Stage::connect, "make the slots");
   CKPT_ASSIGN_OR_RETURN(buffer_, device_->allocate(bytes));
   return collective_->register_buffer({buffer_->data(), buffer_->bytes()}, buffer_->exported().fd);
 }

@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from engine_world import World, one_error, wait_for
+from engine_world import BINARY, SLOW, World, one_error, wait_for
 from expected_shards import tensors
 
 FOLDER = os.environ["CKPT_FAKE_CUDA_FOLDER"]
@@ -30,13 +30,13 @@ def digests(checkpoint: Path) -> dict:
 
 
 class GpuEngine:
-    """An engine with a worker process for each of the first `num_gpus` GPUs."""
+    """An engine with a worker process for each key."""
 
-    def __init__(self, directory: Path, version: str, num_gpus: int):
+    def __init__(self, directory: Path, version: str, keys: list[str]):
         self.kind, self.answers_errors = WORKERS[version]
-        self.num_gpus = num_gpus
+        self.num_gpus = len(keys)
         port_file = directory / "engine-port"
-        command = [sys.executable, str(ENGINE), str(PACKAGES / version), self.kind, str(port_file), *map(key_of_gpu, range(num_gpus))]
+        command = [sys.executable, str(ENGINE), str(PACKAGES / version), self.kind, str(port_file), *keys]
         self.log = open(directory / "engine.log", "w+", encoding="utf-8")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
         wait_for(lambda: port_file.exists() or self.process.poll() is not None, "the engine's port")
@@ -56,12 +56,12 @@ class GpuEngine:
 
 
 class GpuWorld(World):
-    """A World whose ranks find software GPUs, and one engine."""
+    """A World whose ranks find software GPUs, and one engine, whose workers look for the first GPUs unless keys are given."""
 
-    def __init__(self, path: Path, version: str, num_gpus: int):
+    def __init__(self, path: Path, version: str, num_gpus: int, keys: list[str] | None = None):
         super().__init__(path)
         self.environment |= {"LD_LIBRARY_PATH": FOLDER, "CKPT_FAKE_CUDA_MEMORY": "256MiB"}
-        self.engines.append(GpuEngine(path, version, num_gpus))
+        self.engines.append(GpuEngine(path, version, keys or [key_of_gpu(number) for number in range(num_gpus)]))
         self.num_gpus = num_gpus
 
     @property
@@ -70,6 +70,10 @@ class GpuWorld(World):
 
     def gpu_update(self, checkpoint: Path, version: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         return self.update(checkpoint, version, "--device", "cuda", "--engine", self.engine.kind, *arguments, ranks=self.num_gpus, tp=self.num_gpus, **environment)
+
+    def run(self, *arguments: str, limit_s: float = 60) -> subprocess.CompletedProcess:
+        """Another command, on the software GPUs."""
+        return subprocess.run([BINARY, *arguments], env=self.environment, capture_output=True, text=True, timeout=limit_s * SLOW, check=False)
 
     def expect_update(self, checkpoint: Path, version: str, *arguments: str, sessions: int = 1) -> subprocess.CompletedProcess:
         """The update succeeds: every worker has every tensor, bit for bit, and nothing is left over. With more sessions than one its draft model too."""

@@ -6,6 +6,7 @@
 #include "base/fault_point.h"
 #include "base/heap.h"
 #include "base/log.h"
+#include "base/recorder.h"
 #include "os/poll_until.h"
 #include "os/threads.h"
 
@@ -45,6 +46,7 @@ NcclCommunicator::NcclCommunicator(const NcclLibrary& nccl, Device& device, cons
     : nccl_(nccl), device_(device), place_(place) {
   Result<std::thread> thread = start_thread("connect NCCL", [this, id] {
     const LibraryHeapScope of_nccl;
+    const Span span(Stage::connect, "connect NCCL");
     outcome_ = connect(id);
     if (outcome_.ok()) outcome_ = warm_up();
     connected_.store(true, std::memory_order_release);
