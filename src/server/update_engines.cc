@@ -105,6 +105,7 @@ Status UpdateSession::commit() {
   if (worker() == nullptr) return Status::success();
   CKPT_RETURN_IF_ERROR(worker()->finish(deadline_.capped(server_.settings_.duration("hook_timeout"))));
   if (may_come_again(kind_)) CKPT_RETURN_IF_ERROR(worker()->reopen());
+  waits_for_another_ = true;
   if (!leads()) return Status::success();
   if (may_come_again(kind_)) {
     CKPT_ASSIGN_OR_RETURN(comes_again_, worker()->comes_again(deadline_, call_over_));
@@ -118,6 +119,7 @@ Result<bool> UpdateSession::another_session() {
   if (!any_may_come_again_) return false;
   const bool mine = std::exchange(comes_again_, false);
   CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server_.group_->all_gather("workers again", to_bytes(mine ? "again" : ""), deadline_));
+  waits_for_another_ = false;
   const bool took_part = worker() != nullptr;
   takes_part_ = took_part && as_text(all[group_.first_rank]) == "again";
   if (took_part && !takes_part_) session_->engine_answered();
@@ -126,6 +128,14 @@ Result<bool> UpdateSession::another_session() {
   return end_for_all(*server_.group_,
                      Status(StatusCode::remote_error, Scope::peer, "the workers come again after {} sessions in one update call", kMaxSessions)
                          .at_stage(ckpt::name(Stage::commit)));
+}
+
+/// On the engine's side. The leader has its answer. The others know it when all their engine's workers have finished and the engine itself says what failed.
+bool UpdateSession::call_is_over(const Status& outcome) const {
+  if (call_ && call_->answered()) return true;
+  const auto rank = static_cast<std::uint32_t>(outcome.rank().value_or(-1));
+  const bool own_engine = rank >= group_.first_rank && rank < group_.first_rank + group_.num_ranks;
+  return waits_for_another_ && own_engine && outcome.code() == StatusCode::remote_error;
 }
 
 /// Those of the first session may have been freed for the engine's post-load work.

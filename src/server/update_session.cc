@@ -31,7 +31,7 @@ void UpdateSession::end_waits(const Status& reason) {
 Result<UpdateReport> UpdateSession::run() {
   const Status status = steps();
   remember_dialect_found(status.ok());
-  if (session_ && call_ && call_->answered()) session_->engine_answered();
+  if (session_ && call_is_over(status)) session_->engine_answered();
   if (status.ok()) return report();
   server_.pipeline_->cancel(status);
   if (session_) session_->abort(status);

@@ -48,6 +48,7 @@ class UpdateSession {
   [[nodiscard]] Result<Dialect> session_dialect() const;
   [[nodiscard]] Result<UpdateReport> report();
   void remember_dialect_found(bool update_ok);
+  [[nodiscard]] bool call_is_over(const Status& outcome) const;
   [[nodiscard]] bool leads() const { return group_.endpoint.has_value() && group_.first_rank == rank_; }
   [[nodiscard]] bool drives() const { return group_.endpoint.has_value(); }
   [[nodiscard]] BucketSession* worker() const { return takes_part_ ? session_.get() : nullptr; }
@@ -70,6 +71,7 @@ class UpdateSession {
   bool takes_part_ = true;           // this rank's worker is there for the session under way; else the rank only sends
   bool comes_again_ = false;         // the worker of this rank, which leads an engine, has come again
   bool any_may_come_again_ = false;
+  bool waits_for_another_ = false;  // from the end of a session until it is known whether the worker comes again
   AbortSignal stop_;       // ends every wait of this update: Ctrl-C, a failed group, a bad HTTP reply
   AbortSignal call_over_;  // triggered by the reply too, good or bad
   AbortLink of_caller_;

@@ -65,6 +65,19 @@ def test_a_draft_model_that_does_not_load(sglang):
     sglang.expect_update(checkpoint, "v1")
 
 
+@pytest.mark.parametrize("worker", [0, 1])
+def test_a_hook_that_raises_leaves_nothing(sglang, worker):
+    """The engine's answer says that no worker comes again, to all ranks."""
+    if worker >= sglang.num_gpus:
+        worker = 0
+    checkpoint = sglang.checkpoint("v1", "tiny-qwen3", 1)
+    for _ in range(2):  # the dialect is found out, and known
+        sglang.engine.control(fail_in_hook=True, worker=worker)
+        sglang.expect_failure(checkpoint, "v1")
+        assert sglang.left_over() == []
+        sglang.expect_update(checkpoint, "v1")
+
+
 def test_workers_that_come_again_and_again(sglang):
     checkpoint = sglang.checkpoint("v1", "tiny-qwen3", 1)
     sglang.engine.control(sessions=100)
