@@ -130,7 +130,8 @@ Result<bool> UpdateSession::another_session() {
                          .at_stage(ckpt::name(Stage::commit)));
 }
 
-/// On the engine's side. The leader has its answer. The others know it when all their engine's workers have finished and the engine itself says what failed.
+/// On the engine's side. The leader has its answer. The others know it when all their engine's workers have finished and the engine itself says what
+/// failed.
 bool UpdateSession::call_is_over(const Status& outcome) const {
   if (call_ && call_->answered()) return true;
   const auto rank = static_cast<std::uint32_t>(outcome.rank().value_or(-1));

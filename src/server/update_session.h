@@ -72,8 +72,8 @@ class UpdateSession {
   bool comes_again_ = false;         // the worker of this rank, which leads an engine, has come again
   bool any_may_come_again_ = false;
   bool waits_for_another_ = false;  // from the end of a session until it is known whether the worker comes again
-  AbortSignal stop_;       // ends every wait of this update: Ctrl-C, a failed group, a bad HTTP reply
-  AbortSignal call_over_;  // triggered by the reply too, good or bad
+  AbortSignal stop_;                // ends every wait of this update: Ctrl-C, a failed group, a bad HTTP reply
+  AbortSignal call_over_;           // triggered by the reply too, good or bad
   AbortLink of_caller_;
   AbortLink of_group_;
   std::unique_ptr<EngineDriver> driver_;
