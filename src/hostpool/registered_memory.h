@@ -1,6 +1,6 @@
 /// Host memory that the device learns of piece by piece, each as soon as its bytes are there: registering goes on while the rest is read.
 ///
-///   memory   |piece 0: 1 GiB|piece 1: 1 GiB|piece 2|      a copy's source lies in one piece: runs are cut at their borders
+///   memory   |piece 0: 256 MiB|piece 1: 256 MiB|piece 2|      a copy's source lies in one: runs are cut at borders
 ///   chunks   |a |b |c |d |e |f |g |h |i |j |k |           arrive in any order, from several threads
 #pragma once
 
@@ -26,7 +26,7 @@ class RegisteredMemory {
   /// They are there: registers every piece that waits for nothing more. Thread-safe.
   [[nodiscard]] Status arrived(std::uint64_t offset_bytes, std::uint64_t bytes);
 
-  static constexpr std::uint64_t kPieceBytes = 1u << 30;
+  static constexpr std::uint64_t kPieceBytes = 256u << 20;
   /// From `offset_bytes` to the end of its piece: kPieceBytes at its start.
   [[nodiscard]] static std::uint64_t bytes_to_border(std::uint64_t offset_bytes) { return kPieceBytes - offset_bytes % kPieceBytes; }
 

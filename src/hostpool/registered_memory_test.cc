@@ -48,59 +48,61 @@ class RecordingDevice final : public Device {
   Mutex mutex_;
 };
 
+constexpr std::uint64_t kPiece = RegisteredMemory::kPieceBytes;
+
 class RegisteredMemoryTest : public ::testing::Test {
  protected:
-  Mapping mapping_ = Mapping::anonymous(2 * GiB + 4 * MiB).value();  // address space alone: no page is touched
+  Mapping mapping_ = Mapping::anonymous(2 * kPiece + 4 * MiB).value();  // address space alone: no page is touched
   RecordingDevice device_{mapping_.data()};
 };
 
 TEST_F(RegisteredMemoryTest, EachPieceIsToldWhenItsLastBytesHaveCome) {
   {
     RegisteredMemory memory(device_, mapping_.span(), Access::read_write);
-    memory.expect(0, 512 * MiB);
-    memory.expect(512 * MiB, GiB);  // lies in two pieces
-    memory.expect(1536 * MiB, 516 * MiB);
-    ASSERT_OK(memory.arrived(512 * MiB, GiB));
+    memory.expect(0, kPiece / 2);
+    memory.expect(kPiece / 2, kPiece);  // lies in two pieces
+    memory.expect(kPiece * 3 / 2, kPiece / 2 + 4 * MiB);
+    ASSERT_OK(memory.arrived(kPiece / 2, kPiece));
     EXPECT_THAT(device_.registered, IsEmpty());
-    ASSERT_OK(memory.arrived(0, 512 * MiB));
-    EXPECT_THAT(device_.registered, ElementsAre(Pair(0, GiB)));
-    ASSERT_OK(memory.arrived(1536 * MiB, 516 * MiB));
-    EXPECT_THAT(device_.registered, ElementsAre(Pair(0, GiB), Pair(GiB, GiB), Pair(2 * GiB, 4 * MiB)));
+    ASSERT_OK(memory.arrived(0, kPiece / 2));
+    EXPECT_THAT(device_.registered, ElementsAre(Pair(0, kPiece)));
+    ASSERT_OK(memory.arrived(kPiece * 3 / 2, kPiece / 2 + 4 * MiB));
+    EXPECT_THAT(device_.registered, ElementsAre(Pair(0, kPiece), Pair(kPiece, kPiece), Pair(2 * kPiece, 4 * MiB)));
   }
   EXPECT_THAT(device_.registered, IsEmpty());
 }
 
 TEST_F(RegisteredMemoryTest, WhatDidNotComeIsNotUnregistered) {
   RegisteredMemory memory(device_, mapping_.span(), Access::read_write);
-  memory.expect(0, GiB);
-  memory.expect(GiB, GiB);
-  ASSERT_OK(memory.arrived(GiB, GiB));
-  EXPECT_THAT(device_.registered, ElementsAre(Pair(GiB, GiB)));
+  memory.expect(0, kPiece);
+  memory.expect(kPiece, kPiece);
+  ASSERT_OK(memory.arrived(kPiece, kPiece));
+  EXPECT_THAT(device_.registered, ElementsAre(Pair(kPiece, kPiece)));
 }
 
 TEST_F(RegisteredMemoryTest, AFailedRegistrationIsTheArrivalsError) {
   RegisteredMemory memory(device_, mapping_.span(), Access::read_write);
-  memory.expect(0, GiB);
+  memory.expect(0, kPiece);
   device_.fails = true;
-  EXPECT_THAT(memory.arrived(0, GiB), Is(StatusCode::internal));
+  EXPECT_THAT(memory.arrived(0, kPiece), Is(StatusCode::internal));
 }
 
 TEST_F(RegisteredMemoryTest, ArrivalsOfSeveralThreadsCountEachOnce) {
   RegisteredMemory memory(device_, mapping_.span(), Access::read_write);
-  for (std::uint64_t i = 0; i < 64; ++i) memory.expect(i * 32 * MiB, 32 * MiB);
+  for (std::uint64_t i = 0; i < 64; ++i) memory.expect(i * kPiece / 32, kPiece / 32);
   std::vector<std::thread> threads;
   for (std::uint64_t t = 0; t < 4; ++t)
     threads.emplace_back([&memory, t] {
-      for (std::uint64_t i = t; i < 64; i += 4) EXPECT_OK(memory.arrived(i * 32 * MiB, 32 * MiB));
+      for (std::uint64_t i = t; i < 64; i += 4) EXPECT_OK(memory.arrived(i * kPiece / 32, kPiece / 32));
     });
   for (std::thread& thread : threads) thread.join();
-  EXPECT_THAT(device_.registered, ElementsAre(Pair(0, GiB), Pair(GiB, GiB)));
+  EXPECT_THAT(device_.registered, ElementsAre(Pair(0, kPiece), Pair(kPiece, kPiece)));
 }
 
 TEST(RegisteredMemoryBorders, LieAtEveryPiece) {
-  EXPECT_EQ(RegisteredMemory::bytes_to_border(0), GiB);
-  EXPECT_EQ(RegisteredMemory::bytes_to_border(GiB - 1), 1u);
-  EXPECT_EQ(RegisteredMemory::bytes_to_border(GiB), GiB);
+  EXPECT_EQ(RegisteredMemory::bytes_to_border(0), kPiece);
+  EXPECT_EQ(RegisteredMemory::bytes_to_border(kPiece - 1), 1u);
+  EXPECT_EQ(RegisteredMemory::bytes_to_border(kPiece), kPiece);
 }
 
 }  // namespace

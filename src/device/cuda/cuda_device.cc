@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/fault_point.h"
+#include "base/thread_annotations.h"
 #include "device/cuda/cuda_identity.h"
 #include "device/cuda/cuda_stream.h"
 
@@ -102,7 +103,7 @@ class CudaDevice final : public Device {
     const unsigned flags = kCuHostRegisterPortable | (access == Access::read_only ? kCuHostRegisterReadOnly : 0);
     for (std::uint64_t done = 0; done < memory.size(); done += kMaxRegistration) {
       const std::uint64_t bytes = std::min<std::uint64_t>(memory.size() - done, kMaxRegistration);
-      const Status status = driver_.check(driver_.host_register(memory.data() + done, bytes, flags), "cuMemHostRegister");
+      const Status status = driver_.check(register_in_turn(memory.data() + done, bytes, flags), "cuMemHostRegister");
       if (status.ok()) continue;
       unregister_host(memory.first(done));
       return status.with_note("{} bytes of host memory", bytes)
@@ -119,6 +120,11 @@ class CudaDevice final : public Device {
   [[nodiscard]] std::string pci_bus_id() const override { return pci_bus_id_of(driver_, context_.device()); }
 
  private:
+  /// The driver registers one piece at a time anyway; threads that wait for that inside it spin, and keep NCCL's own calls from their turn.
+  CuResult register_in_turn(std::byte* memory, std::uint64_t bytes, unsigned flags) CKPT_EXCLUDES(registering_) {
+    const MutexLock lock(registering_);
+    return driver_.host_register(memory, bytes, flags);
+  }
   Status no_memory(std::uint64_t bytes) const {
     const Result<DeviceMemory> now = memory();
     const std::uint64_t free_bytes = now.ok() ? now->free_bytes : 0;
@@ -130,6 +136,7 @@ class CudaDevice final : public Device {
   CudaContext context_;
   const CudaDriver& driver_;
   std::string key_;
+  Mutex registering_;
 };
 
 }  // namespace
