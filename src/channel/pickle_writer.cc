@@ -1,5 +1,7 @@
 #include "channel/pickle_writer.h"
 
+#include <map>
+
 #include "base/check.h"
 
 namespace ckpt {
@@ -42,9 +44,17 @@ class Pickle {
     return little_endian(value, width);
   }
   Pickle& global(std::string_view module, std::string_view name) { return text(module).text(name).op('\x93'); }  // STACK_GLOBAL
+  /// The same, written out once and referred to afterwards: a worker looks a name up only once a message.
+  Pickle& known_text(std::string_view value) {
+    return known(std::string(value), [&] { text(value); });
+  }
+  Pickle& known_global(std::string_view module, std::string_view name) {
+    return known(std::string(module) + " " + std::string(name), [&] { global(module, name); });
+  }
   /// torch.Size(shape): the global, ((…),), REDUCE.
-  Pickle& size(std::span<const std::uint64_t> shape) {
-    global("torch", "Size");
+  Pickle& size(std::span<const std::uint64_t> shape) { return global("torch", "Size").called_with(shape); }
+  Pickle& known_size(std::span<const std::uint64_t> shape) { return known_global("torch", "Size").called_with(shape); }
+  Pickle& called_with(std::span<const std::uint64_t> shape) {
     if (shape.size() > 3) op('(');  // MARK
     for (const std::uint64_t dimension : shape) integer(dimension);
     constexpr char kTuples[] = {')', '\x85', '\x86', '\x87'};  // EMPTY_TUPLE, TUPLE1 … TUPLE3
@@ -61,7 +71,16 @@ class Pickle {
     for (int i = 0; i < width; ++i) out_ += i < 8 ? static_cast<char>((value >> (8 * i)) & 0xff) : '\0';
     return *this;
   }
+  template <typename Write>
+  Pickle& known(const std::string& key, const Write& write) {
+    const auto [place, fresh] = memo_.emplace(key, memo_.size());
+    if (!fresh) return op('h').little_endian(place->second, 1);  // BINGET
+    CKPT_CHECK(place->second < 256);
+    write();
+    return op('\x94');  // MEMOIZE, under the next number
+  }
   std::string out_;
+  std::map<std::string, std::uint64_t> memo_;
 };
 
 }  // namespace
@@ -83,8 +102,8 @@ std::string pickle_bucket(std::span<const PlacedTensor> tensors) {
   for (const PlacedTensor& tensor : tensors) {
     const Parameter& parameter = *tensor.parameter;
     p.op('}').op('(');
-    p.text("name").text(parameter.name).text("dtype").global("torch", torch_name(parameter.dtype));
-    p.text("shape").size(parameter.shape).text("offset").integer(tensor.offset_bytes).op('u');
+    p.known_text("name").text(parameter.name).known_text("dtype").known_global("torch", torch_name(parameter.dtype));
+    p.known_text("shape").known_size(parameter.shape).known_text("offset").integer(tensor.offset_bytes).op('u');
   }
   return p.op('e').finish();
 }

@@ -50,8 +50,9 @@ std::map<std::string, std::string> vectors() {
 TEST(PickleWriter, WritesWhatTheFormatDocumentShows) {
   const auto expected = vectors();
   ASSERT_EQ(expected.size(), 4u);
-  const Parameter parameter{"a.weight", DType::BF16, {2, 3}, 12};
-  const PlacedTensor placed[] = {{&parameter, 256}};
+  const Parameter weight{"a.weight", DType::BF16, {2, 3}, 12};
+  const Parameter bias{"b.bias", DType::BF16, {3}, 6};
+  const PlacedTensor placed[] = {{&weight, 256}, {&bias, 512}};
   EXPECT_EQ(pickle_none(), expected.at("none"));
   EXPECT_EQ(pickle_abort("stop"), expected.at("abort"));
   EXPECT_EQ(pickle_handle(std::string(64, '\xab'), 536870912), expected.at("handle"));
