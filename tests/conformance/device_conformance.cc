@@ -86,7 +86,8 @@ class DeviceConformance : public ::testing::TestWithParam<Backend> {
     ASSERT_EQ(exported.cuda_ipc_handle.size(), 64u);
     std::string handle;
     for (const char byte : exported.cuda_ipc_handle) handle += fmt::format("{:02x}", static_cast<unsigned char>(byte));
-    testing::TestProcess reader({CKPT_HANDLE_READER, handle, std::to_string(data.size())});
+    const auto beside = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "handle_reader";
+    testing::TestProcess reader({beside.string(), handle, std::to_string(data.size())});
     EXPECT_EQ(reader.read_line(), fmt::format("{:016x}", testing::checksum(data)));
     EXPECT_TRUE(reader.wait().ok());
   }
