@@ -18,6 +18,7 @@
 ///
 /// Environment, read by cuInit:
 ///   CUDA_VISIBLE_DEVICES             as for CUDA: indices, GPU-…, MIG-…; a divided GPU named by index shows its first slice
+///   CKPT_FAKE_CUDA_MACHINE=0         only processes of one name share GPUs: tests that run at the same time have machines of their own
 ///   CKPT_FAKE_CUDA_DEVICES=2         GPUs of the machine
 ///   CKPT_FAKE_CUDA_SLICES=1:3,…      GPU 1 is divided into 3 slices (MIG), which share its memory evenly
 ///   CKPT_FAKE_CUDA_MEMORY=2GiB       of each GPU; all processes of the machine share it

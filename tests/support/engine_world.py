@@ -63,6 +63,7 @@ class World:
             "CKPT_HEARTBEAT_INTERVAL": "100ms",
             "CKPT_HEARTBEAT_TIMEOUT": f"{1500 * SLOW}ms",
             "CKPT_LOG_LEVEL": "error",
+            "CKPT_FAKE_CUDA_MACHINE": f"{os.getpid()}.{time.monotonic_ns() // 1000 % 1000000}",
         }
         for name in ("RANK", "WORLD_SIZE", "CKPT_FAULT", "CKPT_FAULT_RANK"):
             self.environment.pop(name, None)
@@ -81,7 +82,8 @@ class World:
     def command(self, checkpoint: Path, version: str, ranks: int, tp: int, *arguments: str) -> list[str]:
         endpoints = [part for engine in self.engines for part in ("--endpoint", engine.endpoint)]
         command = [BINARY, "update", "--checkpoint-path", str(checkpoint), "--weight-version", version, "--nproc-per-node", str(ranks), "--inference-parallel-size", str(tp)]
-        return command + (endpoints if "--endpoint" not in arguments else []) + ["--bucket-size", "256KiB", "--stripe-size", "64KiB", "--timeout", f"{20 * SLOW}s", *arguments]
+        limits = [] if "--timeout" in arguments else ["--timeout", f"{20 * SLOW}s"]
+        return command + (endpoints if "--endpoint" not in arguments else []) + ["--bucket-size", "256KiB", "--stripe-size", "64KiB", *limits, *arguments]
 
     def start_update(self, checkpoint: Path, version: str, *arguments: str, ranks: int = 4, tp: int = 2, **environment: str) -> subprocess.Popen:
         command = self.command(checkpoint, version, ranks, tp, *arguments)
@@ -95,13 +97,17 @@ class World:
         """Sockets, journal entries and shared memory that nobody should hold any more. Other programs of the machine may have objects in /dev/shm for a
         moment: those that stay count."""
         left = [str(path) for folder in ("ckpt-engine/sockets", "ckpt-engine/journal") for path in (self.runtime / folder).glob("*")]
-        shared = shared_memory() - self.shared_memory
+        shared = self.new_shared_memory()
         for _ in range(10):
             if not shared:
                 break
             time.sleep(0.2)
-            shared &= shared_memory()
+            shared &= self.new_shared_memory()
         return left + sorted(shared)
+
+    def new_shared_memory(self) -> set[str]:
+        own_gpus = f"ckpt-fake-gpu-{self.environment['CKPT_FAKE_CUDA_MACHINE']}-"
+        return {name for name in shared_memory() - self.shared_memory if not name.startswith("ckpt-fake-") or name.startswith(own_gpus)}
 
     def close(self) -> None:
         for engine in self.engines:

@@ -68,6 +68,10 @@ class GpuWorld(World):
     def engine(self) -> GpuEngine:
         return self.engines[0]
 
+    def left_over(self) -> list[str]:
+        """But for journal entries: a worker that was asked for and has not come may come later, and is waited for in the updates of two hours."""
+        return [left for left in super().left_over() if not left.endswith(".session")]
+
     def gpu_update(self, checkpoint: Path, version: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         return self.update(checkpoint, version, "--device", "cuda", "--engine", self.engine.kind, *arguments, ranks=self.num_gpus, tp=self.num_gpus, **environment)
 
@@ -88,7 +92,8 @@ class GpuWorld(World):
         return ended
 
     def expect_failure(self, checkpoint: Path, version: str, *arguments: str, **environment: str) -> str:
-        """The update fails with one error, which is returned; the workers are free again."""
-        error = one_error(self.gpu_update(checkpoint, version, *arguments, **environment))
+        """The update fails with one error, which is returned with all of its lines; the workers are free again."""
+        ended = self.gpu_update(checkpoint, version, *arguments, **environment)
+        one_error(ended)
         wait_for(lambda: self.engine.model()["workers"] == 0, "the workers to be free")
-        return error
+        return ended.stderr

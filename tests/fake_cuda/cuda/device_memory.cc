@@ -10,7 +10,7 @@
 namespace ckpt::fake {
 namespace {
 
-std::string prefix_of(const VisibleDevice& device) { return kMemoryPrefix + device.place() + "-"; }
+std::string prefix_of(const VisibleDevice& device) { return kMemoryPrefix + device.machine + "-" + device.place() + "-"; }
 
 }  // namespace
 

@@ -17,10 +17,17 @@ CuUuid make_uuid(int gpu, int slice) {
   return uuid;
 }
 
-VisibleDevice whole(const Settings& settings, int gpu) { return {gpu, -1, make_uuid(gpu, -1), make_uuid(gpu, -1), settings.device_bytes}; }
+VisibleDevice whole(const Settings& settings, int gpu) {
+  return {gpu, -1, make_uuid(gpu, -1), make_uuid(gpu, -1), settings.device_bytes, settings.machine};
+}
 
 VisibleDevice slice_of(const Settings& settings, int gpu, int slice) {
-  return {gpu, slice, make_uuid(gpu, -1), make_uuid(gpu, slice), settings.device_bytes / static_cast<unsigned>(settings.slices.at(gpu))};
+  return {gpu,
+          slice,
+          make_uuid(gpu, -1),
+          make_uuid(gpu, slice),
+          settings.device_bytes / static_cast<unsigned>(settings.slices.at(gpu)),
+          settings.machine};
 }
 
 /// As an index means it: the GPU, or its first slice.

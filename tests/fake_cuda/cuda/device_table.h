@@ -18,10 +18,11 @@ struct VisibleDevice {
   CuUuid gpu_uuid;
   CuUuid uuid;  ///< the slice's, where there is one
   std::uint64_t bytes;
+  std::string machine;
 
   [[nodiscard]] std::string name() const;
   [[nodiscard]] std::string pci_bus_id() const;
-  /// "0" or "0.2": what its memory is accounted under.
+  /// "0" or "0.2": its memory is accounted under the machine and this.
   [[nodiscard]] std::string place() const;
 };
 

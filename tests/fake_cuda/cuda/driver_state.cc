@@ -35,18 +35,32 @@ DriverState& driver_state() {
   return *state;
 }
 
-void DriverState::let_end(std::shared_ptr<Stream> stream) {
-  if (stream) stream->close();
-  std::vector<std::shared_ptr<Stream>> ended;
+void DriverState::let_end(StreamOfContext stream) {
+  if (stream.stream) stream.stream->close();
+  std::vector<StreamOfContext> ended;
   const std::lock_guard lock(ending_mutex_);
-  if (stream) ending_.push_back(std::move(stream));
-  std::erase_if(ending_, [&](auto& one) { return one->ended() && (ended.push_back(std::move(one)), true); });
+  if (stream.stream) ending_.push_back(std::move(stream));
+  std::erase_if(ending_, [&](StreamOfContext& one) {
+    if (!one.stream->ended()) return false;
+    ended.push_back(std::move(one));
+    return true;
+  });
+}
+
+void DriverState::finish_work_of(const std::shared_ptr<Context>& context) {
+  std::vector<StreamOfContext> found = streams.all();
+  {
+    const std::lock_guard lock(ending_mutex_);
+    found.insert(found.end(), ending_.begin(), ending_.end());
+  }
+  for (const StreamOfContext& one : found)
+    if (one.context == context) one.stream->record()->wait();
 }
 
 void DriverState::end() {
   if (process != ::getpid()) return;
   ends = true;
-  for (StreamOfContext& one : streams.take_if([](const auto&) { return true; })) let_end(std::move(one.stream));
+  for (StreamOfContext& one : streams.take_if([](const auto&) { return true; })) let_end(std::move(one));
   {
     const std::lock_guard lock(ending_mutex_);
     ending_.clear();  // joins

@@ -48,7 +48,9 @@ struct DriverState {
   HandleTable<std::shared_ptr<Event>> events;
 
   /// A stream whose handle is gone: it finishes its work, then its thread is joined, by a later call or at the end.
-  void let_end(std::shared_ptr<Stream> stream);
+  void let_end(StreamOfContext stream);
+  /// Waits for all work of the context, also on streams whose handles are gone, also for work that never ends.
+  void finish_work_of(const std::shared_ptr<Context>& context);
   /// At the end of the process: nothing waits any longer, threads are joined, names in shared memory are gone.
   void end();
 
@@ -57,7 +59,7 @@ struct DriverState {
 
  private:
   std::mutex ending_mutex_;
-  std::vector<std::shared_ptr<Stream>> ending_;
+  std::vector<StreamOfContext> ending_;
 };
 
 [[nodiscard]] DriverState& driver_state();

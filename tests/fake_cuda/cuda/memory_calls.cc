@@ -5,16 +5,6 @@
 using namespace ckpt;        // NOLINT: the calls are C's
 using namespace ckpt::fake;  // NOLINT
 
-namespace {
-
-/// As cuMemFree does before it frees: waits for all work of the context, also for work that never ends.
-void finish_all_work(const std::shared_ptr<Context>& context) {
-  for (const StreamOfContext& one : driver_state().streams.all())
-    if (one.context == context) one.stream->record()->wait();
-}
-
-}  // namespace
-
 CuResult cuMemGetInfo_v2(std::size_t* free_bytes, std::size_t* total_bytes) {
   std::shared_ptr<Context> context;
   if (const CuResult result = begin_call("cuMemGetInfo", &context); result != kCuSuccess) return result;
@@ -32,7 +22,7 @@ CuResult cuMemFree_v2(CuDevicePtr address) {
   std::shared_ptr<Context> context;
   if (const CuResult result = begin_call("cuMemFree", &context); result != kCuSuccess) return result;
   if (address == 0) return kCuSuccess;
-  finish_all_work(context);
+  driver_state().finish_work_of(context);  // as CUDA does
   return driver_state().memory.take(address) ? kCuSuccess : kInvalidValue;
 }
 
@@ -67,6 +57,6 @@ CuResult cuIpcOpenMemHandle_v2(CuDevicePtr* address, CuIpcMemHandle handle, unsi
 CuResult cuIpcCloseMemHandle(CuDevicePtr address) {
   std::shared_ptr<Context> context;
   if (const CuResult result = begin_call("cuIpcCloseMemHandle", &context); result != kCuSuccess) return result;
-  finish_all_work(context);
+  driver_state().finish_work_of(context);
   return driver_state().memory.close_handle(address);
 }

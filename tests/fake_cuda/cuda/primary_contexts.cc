@@ -34,7 +34,7 @@ CuResult PrimaryContexts::release(int ordinal) {
   ended->spoil(kContextIsDestroyed);  // the work that is left is not done
   DriverState& state = driver_state();
   for (StreamOfContext& one : state.streams.take_if([&](const StreamOfContext& stream) { return stream.context == ended; }))
-    state.let_end(std::move(one.stream));
+    state.let_end(std::move(one));
   state.memory.drop_all_of(ended.get());
   return kCuSuccess;
 }

@@ -8,6 +8,8 @@
 namespace ckpt::fake {
 namespace {
 
+constexpr std::size_t kLongestMachine = 20;  // a handle has room for it
+
 [[noreturn]] void refuse(const char* name, const std::string& text) {
   std::fprintf(stderr, "software GPU: %s=\"%s\" cannot be read\n", name, text.c_str());
   std::abort();
@@ -50,6 +52,7 @@ std::optional<std::string> environment_text(const char* name) {
 
 Settings read_settings() {
   Settings settings;
+  settings.machine = environment_text("CKPT_FAKE_CUDA_MACHINE").value_or("0").substr(0, kLongestMachine);
   settings.num_devices = static_cast<int>(number("CKPT_FAKE_CUDA_DEVICES", 2));
   settings.slices = read_slices();
   settings.device_bytes = number("CKPT_FAKE_CUDA_MEMORY", settings.device_bytes);

@@ -10,6 +10,7 @@
 namespace ckpt::fake {
 
 struct Settings {
+  std::string machine;  ///< processes of one name share the GPUs
   int num_devices = 2;
   std::map<int, int> slices;  ///< GPU → number of slices, where it is divided
   std::uint64_t device_bytes = std::uint64_t{2} << 30;

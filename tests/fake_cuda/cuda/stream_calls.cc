@@ -16,7 +16,7 @@ CuResult cuStreamCreate(CuStream* stream, unsigned flags) {
   std::shared_ptr<Context> context;
   if (const CuResult result = begin_call("cuStreamCreate", &context); result != kCuSuccess) return result;
   if ((flags & ~kCuStreamNonBlocking) != 0) return kInvalidValue;
-  driver_state().let_end(nullptr);
+  driver_state().let_end({});
   *stream = driver_state().streams.add({Stream::create(), context});
   return kCuSuccess;
 }
@@ -27,7 +27,7 @@ CuResult cuStreamDestroy_v2(CuStream stream) {
   if (begun != kCuSuccess && (!context || begun != context->spoiled)) return begun;
   StreamOfContext found = driver_state().streams.take(stream);
   if (!found.stream) return kInvalidHandle;
-  driver_state().let_end(std::move(found.stream));
+  driver_state().let_end(std::move(found));
   return begun;
 }
 

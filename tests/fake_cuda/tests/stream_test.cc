@@ -64,9 +64,10 @@ TEST_F(StreamTest, MemoryIsFreedWhenTheWorkOnItIsDone) {
   const CuEvent written = create_event();
   write(address, "gone", stream);
   ASSERT_CUDA(cuEventRecord(written, stream));
+  ASSERT_CUDA(cuStreamDestroy_v2(stream));
   ASSERT_CUDA(cuMemFree_v2(address));
   EXPECT_EQ(cuEventQuery(written), kCuSuccess) << "cuMemFree waits";
-  EXPECT_EQ(cuMemcpyHtoDAsync_v2(address, "x", 1, stream), kInvalidValue);
+  EXPECT_EQ(cuMemcpyHtoDAsync_v2(address, "x", 1, create_stream()), kInvalidValue);
   EXPECT_EQ(cuMemFree_v2(address), kInvalidValue);
 }
 
