@@ -1,7 +1,11 @@
 """GPUs and NCCL that fail, hang and lose their processes at each stage of an update, on software GPUs, with the real workers of published packages. Always:
 every rank ends in time with one clear error, nothing is left over, and the next update succeeds."""
 
+import os
+import signal
+
 import pytest
+from engine_world import SLOW, finish, wait_for
 from gpu_world import GpuWorld
 
 # What strikes → the stage, where it is always the same; rules of CKPT_FAKE_CUDA_FAIL for one of two ranks; what the error must say. The first allocation, the first event and the first
@@ -20,6 +24,7 @@ ERRORS = {
     "stream-wait": ("exchange", "cuStreamWaitEvent:400:2", "cuStreamWaitEvent: CUDA_ERROR_INVALID_HANDLE"),
     "nccl-init": ("", "ncclCommInitRankConfig:3:1", "ncclCommInitRankConfig: internal error"),
     "nccl-connects": ("", "init:2:1", "unhandled system error"),
+    "nccl-warms-up": ("", "all_gather:6:1", "remote process exited or there was a network error"),
     "nccl-call": ("exchange", "ncclAllGather:1:3", "unhandled cuda error"),
     "nccl-runs": ("exchange", "all_gather:6:3", "remote process exited or there was a network error"),
 }
@@ -28,9 +33,9 @@ HANGS = {"nccl-connects": "init:hang:1", "nccl-warms-up": "all_gather:hang:1", "
 HANGS_FOR_EVER = {"copy": "copy:hang:3", "nccl-does-not-abort": "all_gather:hang:3,ncclCommAbort:hang:1"}
 
 
-@pytest.fixture
-def world(tmp_path):
-    made = GpuWorld(tmp_path, "0.4.2", 2)
+@pytest.fixture(params=["0.4.2"])
+def world(request, tmp_path):
+    made = GpuWorld(tmp_path, request.param, 2)
     made.v1 = made.checkpoint("v1", "tiny-qwen3", 1)
     made.v2 = made.checkpoint("v2", "tiny-qwen3", 2)
     yield made
@@ -91,6 +96,17 @@ def test_a_worker_raises(world, load):
     error = world.expect_failure(world.v1, "v1")
     assert "does not fit" in error and "rank 1" in error, error
     assert world.left_over() == []
+    world.expect_update(world.v2, "v2")
+
+
+@pytest.mark.parametrize("world", ["0.2.1", "0.4.2"], indirect=True)  # one of each generation of the protocol
+def test_all_ranks_are_killed_while_workers_hold_the_handle(world):
+    held = world.path / "held"
+    process = world.start_gpu_update(world.v1, "v1", CKPT_FAULT=f"handover.after_ack:2:once={held};sleep=60", CKPT_FAULT_RANK="1")
+    wait_for(held.exists, "the hand-over")
+    os.killpg(process.pid, signal.SIGKILL)
+    finish(process, 10 * SLOW)
+    assert world.engine.model()["workers"] == 2  # they would wait for ever
     world.expect_update(world.v2, "v2")
 
 

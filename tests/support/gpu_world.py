@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from engine_world import BINARY, SLOW, World, one_error, wait_for
+from engine_world import BINARY, SLOW, World, finish, one_error, wait_for
 from expected_shards import tensors
 
 FOLDER = os.environ["CKPT_FAKE_CUDA_FOLDER"]
@@ -72,8 +72,15 @@ class GpuWorld(World):
         """But for journal entries: a worker that was asked for and has not come may come later, and is waited for in the updates of two hours."""
         return [left for left in super().left_over() if not left.endswith(".session")]
 
+    def start_gpu_update(self, checkpoint: Path, version: str, *arguments: str, **environment: str) -> subprocess.Popen:
+        arguments = ("--device", "cuda", "--engine", self.engine.kind, *arguments)
+        return self.start_update(checkpoint, version, *arguments, ranks=self.num_gpus, tp=self.num_gpus, **environment)
+
+    def journal(self) -> list[Path]:
+        return list((self.runtime / "ckpt-engine" / "journal").glob("*.session"))
+
     def gpu_update(self, checkpoint: Path, version: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        return self.update(checkpoint, version, "--device", "cuda", "--engine", self.engine.kind, *arguments, ranks=self.num_gpus, tp=self.num_gpus, **environment)
+        return finish(self.start_gpu_update(checkpoint, version, *arguments, **environment), 30 * SLOW)
 
     def run(self, *arguments: str, limit_s: float = 60) -> subprocess.CompletedProcess:
         """Another command, on the software GPUs."""
@@ -92,8 +99,9 @@ class GpuWorld(World):
         return ended
 
     def expect_failure(self, checkpoint: Path, version: str, *arguments: str, **environment: str) -> str:
-        """The update fails with one error, which is returned with all of its lines; the workers are free again."""
+        """The update fails with one error, which is returned with all of its lines. The workers are free again; one that comes too late for this update
+        is freed by the next."""
         ended = self.gpu_update(checkpoint, version, *arguments, **environment)
         one_error(ended)
-        wait_for(lambda: self.engine.model()["workers"] == 0, "the workers to be free")
+        wait_for(lambda: self.engine.model()["workers"] == 0 or self.journal(), "the workers to be free")
         return ended.stderr

@@ -18,8 +18,8 @@ constexpr Duration kTakesOperation = std::chrono::seconds(60);
 constexpr Duration kAbortTakes = std::chrono::seconds(10);
 constexpr std::uint64_t kWarmUpUnit = MiB;
 
-/// On a thread of its own: an abort that hangs must not hang its caller.
-void end_communicator(const NcclLibrary& nccl, Device& device, NcclComm comm) {
+/// On a thread of its own: an abort that hangs must not hang its caller. False: it was left behind.
+bool end_communicator(const NcclLibrary& nccl, Device& device, NcclComm comm) {
   const auto ended = std::make_shared<std::atomic<bool>>(false);  // shared: the thread may outlive this function
   const auto abort_it = [ended, comm, &nccl, &device] {
     if (device.use_on_this_thread().ok()) nccl.comm_abort(comm);
@@ -28,16 +28,17 @@ void end_communicator(const NcclLibrary& nccl, Device& device, NcclComm comm) {
   Result<std::thread> thread = start_thread("end a communicator", abort_it);
   if (!thread.ok()) {
     abort_it();
-    return;
+    return true;
   }
   const AbortSignal never;
   const Status in_time = poll_until([&ended]() -> Result<bool> { return ended->load(); }, Deadline::after(kAbortTakes), never, "NCCL to abort");
   if (in_time.ok()) {
     thread->join();
-    return;
+    return true;
   }
   log_warning("a communicator cannot be ended, and is left behind with its GPU memory: {}", in_time.to_string());
   thread->detach();
+  return false;
 }
 
 }  // namespace
@@ -63,7 +64,8 @@ NcclCommunicator::~NcclCommunicator() {
   aborted_.trigger(Status(StatusCode::cancelled, Scope::group, "the communicator ends"));
   if (connecting_.joinable()) connecting_.join();
   const MutexLock lock(mutex_);
-  if (comm_ != nullptr) end_communicator(nccl_, device_, comm_);
+  if (comm_ == nullptr || end_communicator(nccl_, device_, comm_)) return;
+  static_cast<void>(first_.buffer.release());  // to free it would wait for what cannot be aborted
 }
 
 Status NcclCommunicator::connect(const NcclUniqueId& id) {
@@ -81,13 +83,21 @@ Status NcclCommunicator::connect(const NcclUniqueId& id) {
 
 /// The first all-gather of a communicator makes its connections: it is done here, so that no update pays for it.
 Status NcclCommunicator::warm_up() {
-  CKPT_ASSIGN_OR_RETURN(const auto buffer, device_.allocate(kWarmUpUnit * place_.num_ranks));
-  CKPT_ASSIGN_OR_RETURN(const auto stream, device_.create_stream());
+  CKPT_ASSIGN_OR_RETURN(first_.buffer, device_.allocate(kWarmUpUnit * place_.num_ranks));
+  CKPT_ASSIGN_OR_RETURN(first_.stream, device_.create_stream());
+  std::byte* base = first_.buffer->data();
   CKPT_RETURN_IF_ERROR(call("the first all-gather", [&](NcclComm comm) {
-    return nccl_.all_gather(buffer->data() + place_.rank * kWarmUpUnit, buffer->data(), kWarmUpUnit, kNcclUint8, comm, stream->native());
+    return nccl_.all_gather(base + place_.rank * kWarmUpUnit, base, kWarmUpUnit, kNcclUint8, comm, first_.stream->native());
   }));
-  CKPT_ASSIGN_OR_RETURN(const auto event, stream->record());
-  return event->wait(Deadline::after(kTakesOperation), aborted_);
+  CKPT_ASSIGN_OR_RETURN(const auto event, first_.stream->record());
+  const auto done = [this, &event]() -> Result<bool> {
+    CKPT_ASSIGN_OR_RETURN(const bool done_now, event->done());
+    if (!done_now) CKPT_RETURN_IF_ERROR(error());
+    return done_now;
+  };
+  CKPT_RETURN_IF_ERROR(poll_until(done, Deadline::after(kTakesOperation), aborted_, "the first all-gather"));
+  first_ = {};
+  return Status::success();
 }
 
 Status NcclCommunicator::wait_until_connected(Deadline deadline, const AbortSignal& abort) {

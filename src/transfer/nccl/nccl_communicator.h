@@ -50,6 +50,12 @@ class NcclCommunicator {
   AbortSignal aborted_;
   Mutex mutex_;
   NcclComm comm_ CKPT_GUARDED_BY(mutex_) = nullptr;
+  /// What the first all-gather works on. It stays while that may hang: freeing GPU memory waits for all work on the GPU, so the abort comes before.
+  struct FirstAllGather {
+    std::unique_ptr<DeviceBuffer> buffer;
+    std::unique_ptr<DeviceStream> stream;
+  };
+  FirstAllGather first_;
   std::atomic<bool> connected_{false};
   Status outcome_;  // of connecting; written before connected_ is set
   std::thread connecting_;

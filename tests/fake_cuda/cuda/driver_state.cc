@@ -63,7 +63,8 @@ void DriverState::end() {
   for (StreamOfContext& one : streams.take_if([](const auto&) { return true; })) let_end(std::move(one));
   {
     const std::lock_guard lock(ending_mutex_);
-    ending_.clear();  // joins
+    for (const StreamOfContext& one : ending_)
+      while (!one.stream->ended()) std::this_thread::yield();
   }
   memory.remove_names();
 }

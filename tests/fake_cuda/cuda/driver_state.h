@@ -47,11 +47,11 @@ struct DriverState {
   HandleTable<StreamOfContext> streams;
   HandleTable<std::shared_ptr<Event>> events;
 
-  /// A stream whose handle is gone: it finishes its work, then its thread is joined, by a later call or at the end.
+  /// A stream whose handle is gone: it finishes its work.
   void let_end(StreamOfContext stream);
   /// Waits for all work of the context, also on streams whose handles are gone, also for work that never ends.
   void finish_work_of(const std::shared_ptr<Context>& context);
-  /// At the end of the process: nothing waits any longer, threads are joined, names in shared memory are gone.
+  /// At the end of the process: nothing waits any longer, no thread works, names in shared memory are gone.
   void end();
 
   std::mutex random_mutex;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <thread>
 
 #include "cuda/driver_state.h"
 #include "fake_cuda.h"
@@ -46,14 +47,9 @@ std::shared_ptr<Stream> Stream::create() {
   sigset_t before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);  // the program's signals are not this thread's business
-  stream->thread_ = std::thread([raw = stream.get()] { raw->loop(); });
+  std::thread([stream] { stream->loop(); }).detach();
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return stream;
-}
-
-Stream::~Stream() {
-  close();
-  thread_.join();
 }
 
 std::uint64_t Stream::put(std::function<void()> work, Time latest) {

@@ -9,7 +9,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 
 namespace ckpt::fake {
 
@@ -36,11 +35,11 @@ class Mark {
   std::condition_variable changed_;
 };
 
-/// Work begins when it, or something behind it, is demanded, or when its time is over. Thread-safe.
+/// Work begins when it, or something behind it, is demanded, or when its time is over. Its thread owns it, too, until it was closed and all is done.
+/// Thread-safe.
 class Stream : public std::enable_shared_from_this<Stream> {
  public:
   [[nodiscard]] static std::shared_ptr<Stream> create();
-  ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
@@ -72,7 +71,6 @@ class Stream : public std::enable_shared_from_this<Stream> {
   std::uint64_t demanded_ = 0;
   bool closed_ = false;
   std::atomic<bool> ended_{false};
-  std::thread thread_;
 };
 
 }  // namespace ckpt::fake
