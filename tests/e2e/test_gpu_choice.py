@@ -98,3 +98,13 @@ def test_the_demo_runs_on_gpus(make_world):
     ended = world.run("demo", "--device", "cuda", "--shape", "tiny-qwen3", "--json")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["ok"] is True
+
+
+def test_bench_measures_the_way_to_the_gpu(make_world):
+    world = make_world()
+    checkpoint = world.checkpoint("v1", "tiny-qwen3", 1)
+    ended = world.run("bench", "--checkpoint-path", str(checkpoint), "--device", "cuda", "--rounds", "1", "--json")
+    assert ended.returncode == 0, ended.stderr
+    rows = {row["what"]: row for row in json.loads(ended.stdout)}
+    for what in ("load into fresh memory", "pool to slot on the GPU"):
+        assert rows[what]["seconds"] > 0 and rows[what]["limit_seconds"] > 0
