@@ -7,6 +7,7 @@
 #include "hostpool/host_pool.h"
 #include "os/memory.h"
 #include "os/threads.h"
+#include "server/fill_slots.h"
 #include "server/interleave.h"
 
 namespace ckpt {
@@ -52,13 +53,7 @@ class GpuRates {
     CKPT_ASSIGN_OR_RETURN(const Mapping plain, Mapping::anonymous(kPlainCopy));
     CKPT_RETURN_IF_ERROR(populate(plain.span(), threads_));
     CKPT_RETURN_IF_ERROR(device_->register_host(plain.span(), Access::read_write));
-    const auto product = [&]() -> Status {
-      for (std::uint32_t f = 0; f < layout_.frames.frames.size(); ++f)
-        for (std::uint32_t s = 0; s < layout_.frames.frames[f].stripes.size(); ++s)
-          for (const CopyRun& run : share->runs(f, s))
-            CKPT_RETURN_IF_ERROR(stream_->copy_from_host(slot->data() + run.frame_offset_bytes, {run.source, run.bytes}));
-      return settle();
-    };
+    const auto product = [&] { return fill_all_frames(*share, layout_.frames, *slot, *stream_, deadline_, abort_); };
     const auto limit = [&]() -> Status {
       for (std::uint64_t done = 0; done < row.bytes; done += kPlainCopy) {
         const std::uint64_t bytes = std::min({kPlainCopy, row.bytes - done, slot->bytes()});

@@ -18,6 +18,7 @@
 #include "os/shared_memory.h"
 #include "os/threads.h"
 #include "os/unique_fd.h"
+#include "server/fill_slots.h"
 #include "server/interleave.h"
 
 namespace ckpt {
@@ -116,14 +117,7 @@ class HostRates {
     CKPT_ASSIGN_OR_RETURN(const auto slot, device_->allocate(round_up(layout_.frames.frame_bytes, kTensorAlignment)));
     CKPT_ASSIGN_OR_RETURN(const auto stream, device_->create_stream());
     row.bytes = checkpoint_.total_bytes();
-    const auto product = [&]() -> Status {
-      for (std::uint32_t f = 0; f < layout_.frames.frames.size(); ++f)
-        for (std::uint32_t s = 0; s < layout_.frames.frames[f].stripes.size(); ++s)
-          for (const CopyRun& run : share->runs(f, s))
-            CKPT_RETURN_IF_ERROR(stream->copy_from_host(slot->data() + run.frame_offset_bytes, {run.source, run.bytes}));
-      CKPT_ASSIGN_OR_RETURN(const auto event, stream->record());
-      return event->wait(deadline_, abort_);
-    };
+    const auto product = [&] { return fill_all_frames(*share, layout_.frames, *slot, *stream, deadline_, abort_); };
     const auto limit = [&] {
       for (std::uint32_t f = 0; f < layout_.frames.frames.size(); ++f) {
         const std::uint64_t bytes = layout_.frames.frames[f].bytes;
