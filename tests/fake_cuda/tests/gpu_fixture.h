@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -16,6 +18,9 @@ namespace ckpt::fake {
 
 #define ASSERT_CUDA(call) ASSERT_EQ(call, kCuSuccess)
 #define EXPECT_CUDA(call) EXPECT_EQ(call, kCuSuccess)
+
+/// No other process uses these GPUs, but those that the test starts.
+inline const bool kOwnMachine = ::setenv("CKPT_FAKE_CUDA_MACHINE", std::to_string(::getpid()).c_str(), 0) == 0;
 
 class GpuTest : public ::testing::Test {
  protected:
