@@ -92,6 +92,10 @@ class Rank {
 
 class CollectiveConformance : public ::testing::TestWithParam<Backend> {
  protected:
+  void SetUp() override {
+    const Result<int> gpus = cuda_device_count();
+    if (GetParam().on_gpus() && gpus.ok() && *gpus < 2) GTEST_SKIP() << "needs two GPUs, and this process sees " << *gpus;
+  }
   using RankWork = std::function<Status(Rank&, Collective&)>;
   using Units = std::vector<std::uint64_t>;
 
