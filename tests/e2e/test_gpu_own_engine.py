@@ -3,16 +3,14 @@
 import json
 
 import pytest
-from engine_world import World, one_error
+from engine_world import one_error
 from expected_shards import expected, reported
-from gpu_world import FOLDER
+from gpu_world import RanksOnGpus
 
 
 @pytest.fixture
 def gpus(tmp_path):
-    """A world with two GPUs."""
-    made = World(tmp_path)
-    made.environment |= {"LD_LIBRARY_PATH": FOLDER, "CKPT_FAKE_CUDA_MEMORY": "256MiB"}
+    made = RanksOnGpus(tmp_path)
     yield made
     made.close()
 

@@ -54,6 +54,7 @@ def test_workers_that_come_again_for_a_draft_model(sglang, how):
         report = json.loads(sglang.expect_update(checkpoint, "v1", "--json", *arguments, sessions=sessions).stdout)
         assert any(f"workers came {sessions} times" in note for note in report["notes"]), report
         assert report["stages"]["hand-over"]["bytes"] == sessions * once["stages"]["hand-over"]["bytes"]
+        assert sglang.journal() == []
 
 
 def test_a_draft_model_that_does_not_load(sglang):
@@ -74,7 +75,7 @@ def test_a_hook_that_raises_leaves_nothing(sglang, worker):
     for _ in range(2):  # the dialect is found out, and known
         sglang.engine.control(fail_in_hook=True, worker=worker)
         sglang.expect_failure(checkpoint, "v1")
-        assert sglang.left_over() == []
+        assert sglang.left_over() == [] and sglang.journal() == []
         sglang.expect_update(checkpoint, "v1")
 
 

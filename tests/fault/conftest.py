@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -6,12 +7,16 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from engine_world import World  # noqa: E402
+
+GPUS = os.environ.get("CKPT_DEVICE") == "cuda"  # the same tests with ranks on software GPUs: fault.matrix_gpus
+if GPUS:
+    from gpu_world import RanksOnGpus  # noqa: E402
 from expected_shards import expected  # noqa: E402
 
 
 @pytest.fixture
 def world(tmp_path):
-    made = World(tmp_path)
+    made = RanksOnGpus(tmp_path) if GPUS else World(tmp_path)
     yield made
     made.close()
 
