@@ -48,7 +48,8 @@ class Collective {
   [[nodiscard]] virtual Status register_buffer(std::span<std::byte> buffer, int fd) = 0;
   virtual void unregister_buffer(std::span<std::byte> buffer) noexcept = 0;
 
-  /// Ends all operations, from any thread; afterwards every call returns `reason`. The object is then only good for destruction.
+  /// Ends all waits, from any thread; afterwards every call returns `reason`, and the object is only good for destruction. Operations end with it at
+  /// the latest (NCCL's do then), so buffers outlive it.
   virtual void abort(const Status& reason) noexcept = 0;
   /// The lane in use, for the log and the report: "ucx tcp", "ucx posix+cma", "nccl 2.28.9", "none".
   [[nodiscard]] virtual std::string lane() const = 0;
