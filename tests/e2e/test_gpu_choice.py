@@ -66,6 +66,7 @@ def test_without_a_driver_cuda_is_refused_and_auto_is_host_memory(make_world):
     world.environment.pop("LD_LIBRARY_PATH")
     error = world.expect_failure(checkpoint, "v1")
     assert "the CUDA driver cannot be loaded" in error and "--device host" in error, error
+    world.environment["CKPT_DEVICE"] = "auto"
     error = one_error(world.update(checkpoint, "v1", ranks=1, tp=1))  # the engine's worker maps GPU memory
     assert "this rank's device is host memory" in error, error
 

@@ -107,7 +107,7 @@ def test_launch_starts_the_ranks(world):
         (["--engine", "lmdeploy"], 12, "--engine lmdeploy"),
         (["--rollback-path", "x"], 12, "--rollback-path"),
         (["--engine", "none"], 2, "--engine none"),
-        (["--device", "cuda"], 12, "no CUDA device"),
+        (["--device", "cuda"], 12, "the CUDA driver cannot be loaded"),
         (["--endpoint", "http://127.0.0.1:1", "--endpoint", "http://127.0.0.1:2", "--endpoint", "http://127.0.0.1:3"], 2, "3 endpoints were given"),
         (["--bucket-size", "1"], 2, "--bucket-size"),
         (["--memory-limit", "4096"], 6, "one slot needs"),
