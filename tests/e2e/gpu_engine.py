@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from published_engine import Model, door, load_worker, serve
+from published_engine import Model, door, import_worker, serve
 
 
 class GpuModel(Model):
@@ -26,7 +26,7 @@ class GpuModel(Model):
 
 def work(package: Path, key: str, pipe):
     """A worker process: one update for each message."""
-    worker, model = load_worker(package), GpuModel(key)
+    worker, model = import_worker(package), GpuModel(key)
     while True:
         try:
             addresses, control = pipe.recv()

@@ -14,23 +14,14 @@ import json
 import sys
 import threading
 import time
-import types
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support" / "torch_standin"))
+SUPPORT = Path(__file__).resolve().parent.parent / "support"
+sys.path[:0] = [str(SUPPORT / "torch_standin"), str(SUPPORT)]
 
 import zmq  # noqa: E402
-
-
-def load_worker(package: Path):
-    """The module worker.py of the package; not its __init__.py, which imports the whole server."""
-    module = types.ModuleType("checkpoint_engine")
-    module.__path__ = [str(package / "checkpoint_engine")]
-    sys.modules["checkpoint_engine"] = module
-    import checkpoint_engine.worker
-
-    return checkpoint_engine.worker
+from published_package import import_worker  # noqa: E402
 
 
 class Model:
@@ -130,4 +121,4 @@ def serve(handler, port_file: Path, port: int = 0):
 
 
 if __name__ == "__main__":
-    serve(door(sys.argv[2], load_worker(Path(sys.argv[1])), Model()), Path(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 0)
+    serve(door(sys.argv[2], import_worker(Path(sys.argv[1])), Model()), Path(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 0)

@@ -7,11 +7,11 @@ import random
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
 
 import pytest
 from engine_world import SLOW, wait_for
+from published_server import PublishedServer
 
 SENDER = os.environ["CKPT_CHANNEL_SENDER"]
 PACKAGES = Path(sys.prefix) / "checkpoint-engine"
@@ -21,31 +21,18 @@ WORKERS = {"0.1.2": ("sglang", "1", False), "0.2.1": ("vllm", "1", True), "0.3.4
 SGLANG = [version for version, (kind, _, _) in WORKERS.items() if kind == "sglang"]
 
 
-class Engine:
+class Engine(PublishedServer):
     def __init__(self, version: str, directory: Path, port: int = 0):
         self.version = version
         self.kind, self.dialect, self.answers_errors = WORKERS[version]
         self.directory = directory
         port_file = directory / "port"
         port_file.unlink(missing_ok=True)
-        command = [sys.executable, str(Path(__file__).with_name("published_engine.py")), str(PACKAGES / version), self.kind, str(port_file), str(port)]
-        self.log = open(directory / "engine.log", "w+", encoding="utf-8")
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
-        wait_for(lambda: port_file.exists() or self.process.poll() is not None, "the engine's port")
-        assert self.process.poll() is None, (directory / "engine.log").read_text()
-        self.port = int(port_file.read_text())
-        self.endpoint = f"http://127.0.0.1:{self.port}"
+        command = [str(Path(__file__).with_name("published_engine.py")), str(PACKAGES / version), self.kind, str(port_file), str(port)]
+        super().__init__(directory, command, port_file)
         self.content, self.buckets = content()
         self.memory = directory / "memory"
         self.memory.write_bytes(self.content)
-
-    def control(self, **settings):
-        request = urllib.request.Request(self.endpoint + "/control", json.dumps(settings).encode(), {"Content-Type": "application/json"})
-        urllib.request.urlopen(request, timeout=10).close()
-
-    def model(self) -> dict:
-        with urllib.request.urlopen(self.endpoint + "/model", timeout=10) as reply:
-            return json.load(reply)
 
     def job(self, **settings) -> Path:
         job = {

@@ -14,14 +14,16 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "bench" / "gpu"))
+sys.path[:0] = [str(HERE.parents[1] / "bench" / "gpu"), str(HERE.parent / "support")]
 
 from checkpoint_files import read_headers  # noqa: E402
+from child_process import finish  # noqa: E402
 
 BINARY = os.environ.get("CKPT_ENGINE_BINARY", "ckpt-engine")
 PACKAGES = Path(os.environ.get("CKPT_WORKER_PACKAGES", ""))
 VERSIONS = ("0.1.2", "0.2.1", "0.3.4", "0.4.2")
 TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "I64": "int64", "U8": "uint8"}
+LIMIT_S = 90  # for one update, however it ends
 SAFE = {"NCCL_NVLS_ENABLE": "0", "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1", "NVSHMEM_DISABLE_NVLS": "1"}
 
 
@@ -78,7 +80,7 @@ class Engine:
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
     def update(self, checkpoint: Path, *arguments: str) -> subprocess.CompletedProcess:
-        return finish(self.start_update(checkpoint, *arguments))
+        return finish(self.start_update(checkpoint, *arguments), LIMIT_S)
 
     def expect_update(self, checkpoint: Path, *arguments: str):
         """It works, and every worker has every byte of the files."""
@@ -95,16 +97,6 @@ class Engine:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=10)
         self.log.close()
-
-
-def finish(process: subprocess.Popen, limit_s: float = 90) -> subprocess.CompletedProcess:
-    try:
-        out, err = process.communicate(timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        out, err = process.communicate()
-        raise AssertionError(f"did not end within {limit_s} s\n{out}\n{err}") from None
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 DIGESTS: dict[Path, dict] = {}

@@ -13,22 +13,13 @@ import os
 import sys
 import time
 import traceback
-import types
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench" / "gpu"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "bench" / "gpu"), str(ROOT / "tests" / "support")]
 
 import door  # noqa: E402
-
-
-def import_worker(package: Path):
-    """The file worker.py of the package as it is; its __init__.py would import the whole server."""
-    module = types.ModuleType("checkpoint_engine")
-    module.__path__ = [str(package / "checkpoint_engine")]
-    sys.modules["checkpoint_engine"] = module
-    import checkpoint_engine.worker
-
-    return checkpoint_engine.worker
+from published_package import import_worker  # noqa: E402
 
 
 class Model:

@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from child_process import finish
+
 BINARY = os.environ["CKPT_ENGINE_BINARY"]
 SLOW = 5 if os.environ.get("CKPT_SANITIZED") else 1  # sanitized builds take their time
 
@@ -117,17 +119,6 @@ class World:
                 os.killpg(engine.process.pid, signal.SIGKILL)
             engine.process.wait(timeout=10)
         subprocess.run(["rm", "-rf", str(self.runtime)], check=False)
-
-
-def finish(process: subprocess.Popen, limit_s: float) -> subprocess.CompletedProcess:
-    """Waits for a process; one that does not end is a failure, and does not stay."""
-    try:
-        out, err = process.communicate(timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        out, err = process.communicate()
-        raise AssertionError(f"did not end within {limit_s} s\n{out}\n{err}") from None
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def one_error(ended: subprocess.CompletedProcess) -> str:

@@ -1,15 +1,14 @@
 """Updates by ranks on software GPUs (tests/fake_cuda) of engines with real, unmodified workers: shared by the end-to-end and the fault tests."""
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 from engine_world import BINARY, SLOW, World, finish, one_error, wait_for
 from expected_shards import tensors
+from published_server import PublishedServer
 
 FOLDER = os.environ["CKPT_FAKE_CUDA_FOLDER"]
 PACKAGES = Path(sys.prefix) / "checkpoint-engine"
@@ -29,27 +28,14 @@ def digests(checkpoint: Path) -> dict:
     return {name: [TORCH_NAMES[dtype], list(shape), hashlib.sha256(raw.tobytes()).hexdigest()] for name, dtype, shape, raw in tensors(checkpoint)}
 
 
-class GpuEngine:
+class GpuEngine(PublishedServer):
     """An engine with a worker process for each key."""
 
     def __init__(self, directory: Path, version: str, keys: list[str]):
         self.kind, self.answers_errors = WORKERS[version]
         self.num_gpus = len(keys)
         port_file = directory / "engine-port"
-        command = [sys.executable, str(ENGINE), str(PACKAGES / version), self.kind, str(port_file), *keys]
-        self.log = open(directory / "engine.log", "w+", encoding="utf-8")
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
-        wait_for(lambda: port_file.exists() or self.process.poll() is not None, "the engine's port")
-        assert self.process.poll() is None, (directory / "engine.log").read_text()
-        self.endpoint = f"http://127.0.0.1:{port_file.read_text()}"
-
-    def control(self, **settings):
-        request = urllib.request.Request(self.endpoint + "/control", json.dumps(settings).encode(), {"Content-Type": "application/json"})
-        urllib.request.urlopen(request, timeout=10).close()
-
-    def model(self) -> dict:
-        with urllib.request.urlopen(self.endpoint + "/model", timeout=10) as reply:
-            return json.load(reply)
+        super().__init__(directory, [str(ENGINE), str(PACKAGES / version), self.kind, str(port_file), *keys], port_file, start_new_session=True)
 
     def workers(self) -> list[int]:
         return []  # its process group ends them
