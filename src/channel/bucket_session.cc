@@ -15,7 +15,6 @@
 #include "channel/session_address.h"
 #include "channel/worker_answer.h"
 #include "channel/zmq_socket.h"
-#include "os/abort_relay.h"
 #include "os/fd_passing.h"
 #include "os/socket.h"
 #include "os/wait_fd.h"
@@ -52,7 +51,7 @@ class Session final : public BucketSession {
     std::unique_ptr<Listener> fd_listener;
   };
   Session(Parts parts, const AbortSignal& abort)
-      : parts_(std::move(parts)), dialect_(parts_.options.dialect), relay_({&abort}, [this](const Status& reason) { stop_.trigger(reason); }) {}
+      : parts_(std::move(parts)), dialect_(parts_.options.dialect), link_(abort, [this](const Status& reason) { stop_.trigger(reason); }) {}
 
   ~Session() override {
     const bool told = phase_ != Phase::done && has_peer() && tell_abort();
@@ -205,7 +204,7 @@ class Session final : public BucketSession {
   int buffer_fd_ = -1;
   Status first_error_;
   AbortSignal stop_;
-  AbortRelay relay_;
+  AbortLink link_;
 };
 
 }  // namespace

@@ -75,20 +75,19 @@ Status UpdateRun::fill_stripe(std::uint32_t frame, std::uint32_t stripe) {
   Span span(Stage::fill, on_host ? "copy" : "queue copies", frame);
   StageTotals queueing;  // on a device the time of the copies is the device's own, and told later
   const BusyTime busy(on_host ? totals(Stage::fill) : queueing);
-  StripeTimes times;
-  if (!on_host) CKPT_RETURN_IF_ERROR(times.set(StripeTimes::Mark::copy_begins, parts_.fill_stream));
+  StripeMarks marks;
+  if (!on_host) {
+    CKPT_ASSIGN_OR_RETURN(marks.copy_begins, parts_.fill_stream.record());
+  }
   std::byte* slot = slot_of(frame);
   for (const CopyRun& run : parts_.transfer.share->runs(frame, stripe)) {
     CKPT_RETURN_IF_ERROR(parts_.fill_stream.copy_from_host(slot + run.frame_offset_bytes, {run.source, run.bytes}));
     span.add_bytes(run.bytes);
     totals(Stage::fill).bytes += run.bytes;
   }
-  CKPT_ASSIGN_OR_RETURN(auto event, parts_.fill_stream.record());
-  if (on_host)
-    CKPT_RETURN_IF_ERROR(event->wait(deadline_, stop_));  // the carrier reads the unit with the cores of this host
-  else
-    CKPT_RETURN_IF_ERROR(times.set(StripeTimes::Mark::copy_ends, parts_.fill_stream));
-  filled_.push({frame, stripe, std::move(event), std::move(times)});
+  CKPT_ASSIGN_OR_RETURN(marks.copied, parts_.fill_stream.record());
+  if (on_host) CKPT_RETURN_IF_ERROR(marks.copied->wait(deadline_, stop_));  // the carrier reads the unit with the cores of this host
+  filled_.push({frame, stripe, std::move(marks)});
   report(Stage::fill);
   return Status::success();
 }
@@ -110,13 +109,12 @@ Status UpdateRun::start_stripe(FilledStripe& ready) {
   const Stripe& stripe = frames()[ready.frame].stripes[ready.stripe];
   DeviceStream* stream = parts_.device.host_addressable() ? nullptr : &parts_.exchange_stream;  // null: the unit is filled already
   if (stream != nullptr) {
-    CKPT_RETURN_IF_ERROR(stream->wait_for(*ready.filled));
-    CKPT_RETURN_IF_ERROR(ready.times.set(StripeTimes::Mark::gather_begins, *stream));
+    CKPT_RETURN_IF_ERROR(stream->wait_for(*ready.marks.copied));
+    CKPT_ASSIGN_OR_RETURN(ready.marks.gather_begins, stream->record());
   }
-  const TimePoint begin = Clock::real().now();
+  const std::int64_t begin_ns = wall_time_ns();
   CKPT_ASSIGN_OR_RETURN(auto work, parts_.transfer.collective->all_gather(slot_of(ready.frame) + stripe.offset_bytes, stripe.unit_bytes, stream));
-  if (stream != nullptr) CKPT_RETURN_IF_ERROR(ready.times.set(StripeTimes::Mark::gather_ends, *stream));
-  started_.push({std::move(work), begin, std::move(ready.times)});
+  started_.push({std::move(work), begin_ns, std::move(ready.marks)});
   return Status::success();
 }
 
@@ -126,17 +124,28 @@ Status UpdateRun::exchanged_stripe(std::uint32_t frame, std::uint32_t stripe_ind
   Span span(Stage::exchange, "wait for the all-gather", frame);
   const std::uint64_t received = stripe.bytes() - stripe.unit_bytes[parts_.transfer.rank];
   CKPT_RETURN_IF_ERROR(started.work->wait(deadline_, stop_));
-  CKPT_RETURN_IF_ERROR(started.times.wait(deadline_, stop_));
   span.add_bytes(received);
   totals(Stage::exchange).bytes += received;
-  const StripeTimes::Spans spans = started.times.take(frame, stripe.unit_bytes[parts_.transfer.rank], received);
-  if (!parts_.device.host_addressable()) totals(Stage::fill).busy += spans.copy;
-  totals(Stage::exchange).busy += spans.gather;
-  if (const auto ended = started.work->ended_at()) {
-    totals(Stage::exchange).busy += std::max(*ended - std::max(started.begin, exchanged_until_), Duration::zero());
-    exchanged_until_ = std::max(exchanged_until_, *ended);
-  }
+  if (parts_.device.host_addressable())
+    count_on_host(started);
+  else
+    count_on_device(frame, stripe.unit_bytes[parts_.transfer.rank], received, started);
   return Status::success();
+}
+
+void UpdateRun::count_on_device(std::uint32_t frame, std::uint64_t own_bytes, std::uint64_t received_bytes, const StartedStripe& started) {
+  const StripeMarks& marks = started.marks;
+  totals(Stage::fill).busy +=
+      record_device_span(Stage::fill, "copy on the GPU", frame, own_bytes, marks.copy_begins->reached_at_ns(), marks.copied->reached_at_ns());
+  totals(Stage::exchange).busy += record_device_span(Stage::exchange, "all-gather on the GPU", frame, received_bytes,
+                                                     marks.gather_begins->reached_at_ns(), started.work->ended_at_ns());
+}
+
+void UpdateRun::count_on_host(const StartedStripe& started) {
+  const auto ended_ns = started.work->ended_at_ns();
+  if (!ended_ns) return;
+  totals(Stage::exchange).busy += Duration(std::max(*ended_ns - std::max(started.begin_ns, exchanged_until_ns_), std::int64_t{0}));
+  exchanged_until_ns_ = std::max(exchanged_until_ns_, *ended_ns);
 }
 
 Status UpdateRun::exchanged_frame(std::uint32_t frame) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "pipeline/blocking_queue.h"
-#include "pipeline/stripe_times.h"
+#include "pipeline/stripe_marks.h"
 #include "pipeline/update_pipeline.h"
 
 namespace ckpt {
@@ -33,13 +33,12 @@ class UpdateRun {
   struct FilledStripe {
     std::uint32_t frame;
     std::uint32_t stripe;
-    std::unique_ptr<DeviceEvent> filled;
-    StripeTimes times;
+    StripeMarks marks;
   };
   struct StartedStripe {
     std::unique_ptr<Work> work;
-    TimePoint begin;
-    StripeTimes times;
+    std::int64_t begin_ns;
+    StripeMarks marks;
   };
   struct FreeSlot {};
 
@@ -47,6 +46,8 @@ class UpdateRun {
   [[nodiscard]] Status fill_stripe(std::uint32_t frame, std::uint32_t stripe);
   [[nodiscard]] Status exchange_all();
   [[nodiscard]] Status start_stripe(FilledStripe& ready);
+  void count_on_device(std::uint32_t frame, std::uint64_t own_bytes, std::uint64_t received_bytes, const StartedStripe& started);
+  void count_on_host(const StartedStripe& started);
   [[nodiscard]] Status exchanged_frame(std::uint32_t frame);
   [[nodiscard]] Status exchanged_stripe(std::uint32_t frame, std::uint32_t stripe_index);
   [[nodiscard]] Status offer(std::uint32_t frame);
@@ -62,7 +63,7 @@ class UpdateRun {
   BlockingQueue<FreeSlot> free_slots_;
   BlockingQueue<FilledStripe> filled_;
   BlockingQueue<StartedStripe> started_;
-  TimePoint exchanged_until_{};  // of the hand-over's thread: all-gathers overlap, and a moment counts once
+  std::int64_t exchanged_until_ns_ = 0;  // of the hand-over's thread: all-gathers overlap, and a moment counts once
   AbortSignal stop_;
 };
 

@@ -25,8 +25,8 @@ class Work {
   /// Waits for the end. deadline_exceeded leaves it running: abort the Collective then. unavailable (peer) names the rank.
   [[nodiscard]] virtual Status wait(Deadline deadline, const AbortSignal& abort) = 0;
   [[nodiscard]] virtual bool done() const = 0;
-  /// When it ended, where the host carried it out; nothing before, or where a device did.
-  [[nodiscard]] virtual std::optional<TimePoint> ended_at() const { return std::nullopt; }
+  /// When it ended, in nanoseconds of CLOCK_REALTIME, once wait() was ok; nothing where that is not known.
+  [[nodiscard]] virtual std::optional<std::int64_t> ended_at_ns() const { return std::nullopt; }
 };
 
 /// One group of ranks in one epoch. Operations start in the same order on all ranks and may overlap. Threads: one starts operations; `abort` from

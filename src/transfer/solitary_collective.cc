@@ -18,6 +18,7 @@ class OwnWork final : public Work {
     const Result<bool> now = event_->done();
     return !now.ok() || *now;
   }
+  [[nodiscard]] std::optional<std::int64_t> ended_at_ns() const override { return event_->reached_at_ns(); }
 
  private:
   std::unique_ptr<DeviceEvent> event_;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "os/poll_until.h"
 #include "transfer/nccl/nccl_communicator.h"
 
 namespace ckpt {
@@ -15,17 +14,13 @@ class NcclWork final : public Work {
   NcclWork(NcclCommunicator& communicator, std::unique_ptr<DeviceEvent> event) : communicator_(communicator), event_(std::move(event)) {}
 
   [[nodiscard]] Status wait(Deadline deadline, const AbortSignal& abort) override {
-    const auto done = [this]() -> Result<bool> {
-      CKPT_ASSIGN_OR_RETURN(const bool done_now, event_->done());
-      if (!done_now) CKPT_RETURN_IF_ERROR(communicator_.error());
-      return done_now;
-    };
-    return poll_until(done, deadline, abort, "bytes from another rank");
+    return communicator_.wait_for(*event_, deadline, abort, "bytes from another rank");
   }
   [[nodiscard]] bool done() const override {
     const Result<bool> now = event_->done();
     return !now.ok() || *now;
   }
+  [[nodiscard]] std::optional<std::int64_t> ended_at_ns() const override { return event_->reached_at_ns(); }
 
  private:
   NcclCommunicator& communicator_;

@@ -90,12 +90,7 @@ Status NcclCommunicator::warm_up() {
     return nccl_.all_gather(base + place_.rank * kWarmUpUnit, base, kWarmUpUnit, kNcclUint8, comm, first_.stream->native());
   }));
   CKPT_ASSIGN_OR_RETURN(const auto event, first_.stream->record());
-  const auto done = [this, &event]() -> Result<bool> {
-    CKPT_ASSIGN_OR_RETURN(const bool done_now, event->done());
-    if (!done_now) CKPT_RETURN_IF_ERROR(error());
-    return done_now;
-  };
-  CKPT_RETURN_IF_ERROR(poll_until(done, Deadline::after(kTakesOperation), aborted_, "the first all-gather"));
+  CKPT_RETURN_IF_ERROR(wait_for(*event, Deadline::after(kTakesOperation), aborted_, "the first all-gather"));
   first_ = {};
   return Status::success();
 }
@@ -137,6 +132,15 @@ Status NcclCommunicator::call(std::string_view what, const std::function<NcclRes
   }
   if (result == NcclResult::success) return Status::success();
   return poll_until([this] { return is_ready(); }, Deadline::after(kTakesOperation), aborted_, what);
+}
+
+Status NcclCommunicator::wait_for(DeviceEvent& event, Deadline deadline, const AbortSignal& abort, std::string_view what) {
+  const auto done = [this, &event]() -> Result<bool> {
+    CKPT_ASSIGN_OR_RETURN(const bool done_now, event.done());
+    if (!done_now) CKPT_RETURN_IF_ERROR(error());
+    return done_now;
+  };
+  return poll_until(done, deadline, abort, what);
 }
 
 Status NcclCommunicator::error() {

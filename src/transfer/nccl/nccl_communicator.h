@@ -35,6 +35,8 @@ class NcclCommunicator {
   [[nodiscard]] Status call(std::string_view what, const std::function<NcclResult(NcclComm)>& calls) CKPT_EXCLUDES(mutex_);
   /// What NCCL found out in the meantime: unavailable (group) once the communicator is broken.
   [[nodiscard]] Status error() CKPT_EXCLUDES(mutex_);
+  /// Waits for `event`, behind an operation; error() ends the wait too. Any thread.
+  [[nodiscard]] Status wait_for(DeviceEvent& event, Deadline deadline, const AbortSignal& abort, std::string_view what) CKPT_EXCLUDES(mutex_);
   void abort(const Status& reason) noexcept { aborted_.trigger(reason); }
   [[nodiscard]] const AbortSignal& aborted() const { return aborted_; }
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 
+#include "base/recorder.h"
 #include "base/thread_annotations.h"
 #include "os/wait_fd.h"
 #include "transfer/collective.h"
@@ -25,9 +26,9 @@ class UcxWork {
     return failure_;
   }
   [[nodiscard]] bool done() const { return finished_.triggered(); }
-  [[nodiscard]] std::optional<TimePoint> ended_at() const CKPT_EXCLUDES(mutex_) {
+  [[nodiscard]] std::optional<std::int64_t> ended_at_ns() const CKPT_EXCLUDES(mutex_) {
     const MutexLock lock(mutex_);
-    return ended_at_;
+    return ended_at_ns_;
   }
 
   void transfer_ended(const Status& status) CKPT_EXCLUDES(mutex_) {
@@ -36,7 +37,7 @@ class UcxWork {
       const MutexLock lock(mutex_);  // also makes what the transfers wrote visible to the waiter
       if (failure_.ok()) failure_ = status;
       last = --num_open_ == 0;
-      if (last) ended_at_ = Clock::real().now();
+      if (last) ended_at_ns_ = wall_time_ns();
     }
     if (last) finished_.trigger_from_signal_handler();
   }
@@ -46,7 +47,7 @@ class UcxWork {
   mutable Mutex mutex_;
   std::size_t num_open_ CKPT_GUARDED_BY(mutex_);
   Status failure_ CKPT_GUARDED_BY(mutex_);
-  std::optional<TimePoint> ended_at_ CKPT_GUARDED_BY(mutex_);
+  std::optional<std::int64_t> ended_at_ns_ CKPT_GUARDED_BY(mutex_);
 };
 
 /// The caller's end of a UcxWork.
@@ -55,7 +56,7 @@ class SharedUcxWork final : public Work {
   explicit SharedUcxWork(std::shared_ptr<UcxWork> work) : work_(std::move(work)) {}
   [[nodiscard]] Status wait(Deadline deadline, const AbortSignal& abort) override { return work_->wait(deadline, abort); }
   [[nodiscard]] bool done() const override { return work_->done(); }
-  [[nodiscard]] std::optional<TimePoint> ended_at() const override { return work_->ended_at(); }
+  [[nodiscard]] std::optional<std::int64_t> ended_at_ns() const override { return work_->ended_at_ns(); }
 
  private:
   std::shared_ptr<UcxWork> work_;
