@@ -36,6 +36,7 @@ Status copy_now(Device& device, const char* name, Copy copy) {
 /// `bytes` from the device address `from` on; all work before must be done.
 [[nodiscard]] inline Result<Bytes> read_device(Device& device, const std::byte* from, std::size_t bytes) {
   Bytes read(bytes);
+  if (bytes == 0) return read;  // Nothing to read may lie nowhere, and memcpy takes no null pointer.
   if (device.host_addressable()) {
     std::memcpy(read.data(), from, bytes);
     return read;
@@ -47,6 +48,7 @@ Status copy_now(Device& device, const char* name, Copy copy) {
 }
 
 [[nodiscard]] inline Status write_device(Device& device, std::byte* to, std::span<const std::byte> bytes) {
+  if (bytes.empty()) return Status::success();
   if (device.host_addressable()) {
     std::memcpy(to, bytes.data(), bytes.size());
     return Status::success();
