@@ -5,8 +5,7 @@
 /// with ckpt_error_free. On an error nothing else was written. Text is UTF-8; a text that a function returns lives as long as the object it came
 /// from, or until the next call on that object, whichever its comment says. Objects: one thread at a time each; `…_cancel` from any. Null objects are
 /// an error of the caller's, but for `…_free` and `…_close`, which take them.
-#ifndef CKPT_CKPT_H_
-#define CKPT_CKPT_H_
+#pragma once
 
 #include <stdint.h>
 
@@ -186,5 +185,3 @@ CKPT_API void ckpt_receiver_close(ckpt_receiver* receiver);
 #ifdef __cplusplus
 }
 #endif
-
-#endif  // CKPT_CKPT_H_
