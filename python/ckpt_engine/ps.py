@@ -1,0 +1,396 @@
+"""The parameter server: one rank's checkpoints in memory, and the updates that put them into running engines.
+
+Every rank is one process, as torchrun, Slurm, MPI or `ckpt-engine launch` start them. All ranks make the same calls in the same order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import threading
+import weakref
+from ctypes import c_char_p, c_void_p
+from datetime import timedelta
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+from . import _library, _operation, distributed, errors
+from ._caller import Caller
+from ._library import Source
+from .data_types import MemoryBufferMetaList
+from .metas import Metas, from_json
+
+log = logging.getLogger("ckpt_engine")
+
+Timeout = Union[timedelta, float]
+RequestFunction = Callable[[List[Tuple[str, str]]], Any]
+TEN_MINUTES = timedelta(minutes=10)
+_MOST_MS = 2**32 - 1
+_PATIENCE_S = 5.0  # with an engines' call that has not returned though its update failed
+
+
+class ParameterServer:
+    """Threads: one call at a time; a second one raises FailedPreconditionError. Every call that waits ends at its timeout, and at Ctrl-C.
+
+    The arguments are those of scripts that exist; what is not given comes from the environment (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT and their
+    counterparts of Slurm and MPI). A process with neither is alone. Nothing is connected until the first collective call.
+
+        rank, world_size     this process among all; 0 is a rank
+        auto_pg              join the group at the first call that needs it; else `init_process_group` must come first
+        gpu_count            GPUs of a host; not needed: a rank takes the GPU of its place on its host, or the one of CKPT_DEVICE_UUID
+        mem_fraction         0 to 1; not needed: slots take what the plan needs of what is free, limited by CKPT_MEMORY_LIMIT
+        master_addr/port     where rank 0 keeps the store; by default at MASTER_PORT + 1
+        settings             options by their names (docs/reference/options.md): {"bucket_size": "256MiB"}
+        progress             called in the waiting thread with stage, bytes done, bytes in all; what it raises ends the call
+    """
+
+    shared_memory_pool_name = "__shared_memory_pool__"
+
+    def __init__(
+        self,
+        *,
+        rank: Optional[int] = None,
+        world_size: Optional[int] = None,
+        auto_pg: bool = True,
+        gpu_count: Optional[int] = None,
+        mem_fraction: Optional[float] = None,
+        master_addr: Optional[str] = None,
+        master_port: Optional[int] = None,
+        settings: Optional[Mapping[str, Any]] = None,
+        progress: Optional[_operation.Progress] = None,
+    ) -> None:
+        _need(rank is None or rank >= 0, f"rank {rank}: ranks count from 0")
+        _need(world_size is None or world_size > 0, f"world_size {world_size}: there is one rank at least")
+        _need(rank is None or world_size is None or rank < world_size, f"rank {rank} of {world_size}: ranks count from 0")
+        _need(gpu_count is None or gpu_count > 0, f"gpu_count {gpu_count}: give the number of GPUs of a host")
+        _need(mem_fraction is None or 0 < mem_fraction <= 1, f"mem_fraction {mem_fraction}: give a part of 1")
+        place = {"rank": rank, "world_size": world_size, "master_addr": master_addr, "master_port": master_port}
+        self._place = {key: value for key, value in place.items() if value is not None}
+        self._auto_pg = auto_pg
+        self._progress = progress
+        self._joined: Optional[Dict[str, Any]] = None
+        self._registered: Dict[str, bool] = {}  # name: whether it uses the shared memory pool
+        self._empty = ""  # the name that gather_metas registered, since this rank holds nothing of it
+        self._gathered = ""
+        self._metas: Optional[Metas] = None
+        self._busy = threading.Lock()
+        self._caller = Caller()
+        self._server = c_void_p()
+        _library.call("ckpt_server_create", _json({key: str(value) for key, value in (settings or {}).items()}), ctypes.byref(self._server))
+        self._end = weakref.finalize(self, _end, self._server.value, self._caller)
+        distributed.follow(self)
+
+    def close(self) -> None:
+        """Gives the memory back and leaves the group. The server is of no use afterwards. Also done when it is collected, and at the process's end."""
+        with self._one_at_a_time():
+            self._end()
+            self._server, self._joined = c_void_p(), None
+            self._registered.clear()
+
+    def __enter__(self) -> ParameterServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def joined(self) -> bool:
+        """Whether this process is a member of the group."""
+        return self._joined is not None
+
+    @property
+    def rank(self) -> int:
+        """This process's rank. Known when it has joined, before that if it was given."""
+        return int(self._known("rank"))
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks. Known when this process has joined, before that if it was given."""
+        return int(self._known("world_size"))
+
+    @property
+    def device_uuid(self) -> str:
+        """This rank's key in the engines' map: "GPU-…", or "HOST-…" in host memory. Known when it has joined."""
+        return str(self._known("device_key"))
+
+    def _known(self, key: str) -> Any:
+        value = (self._joined or self._place).get(key)
+        if value is None:
+            raise errors.FailedPreconditionError(f"{key} is not known before this process has joined the group", advice="call init_process_group() first")
+        return value
+
+    # ---- the group
+
+    def init_process_group(self, *, timeout: Timeout = TEN_MINUTES) -> None:
+        """Joins the group and finds the device; nothing happens where that is done already. A collective call.
+
+        Raises DeadlineExceededError naming the ranks that did not come, UnsupportedError for a device that is not there, InvalidArgumentError where two
+        ranks have one GPU, or the environment contradicts itself.
+        """
+        with self._one_at_a_time():
+            self._join(timeout)
+
+    def leave_process_group(self, *, timeout: Timeout = TEN_MINUTES) -> None:
+        """Leaves the group. Checkpoints that are registered stay. A collective call."""
+        with self._one_at_a_time():
+            if self._joined is not None:
+                self._joined = None
+                self._run("ckpt_server_leave_start", timeout=timeout)
+
+    def store_based_barrier(self, timeout: Timeout = timedelta(minutes=5)) -> None:
+        """Returns when every rank has called it. A collective call. Errors: those of distributed.barrier."""
+        with self._one_at_a_time():
+            self._need_group(timeout)
+            self._run("ckpt_server_barrier_start", b"script", timeout=timeout)
+
+    def _join(self, timeout: Timeout) -> None:
+        if self._joined is None:
+            self._joined = json.loads(self._run("ckpt_server_join_start", _json(self._place), timeout=timeout))
+            distributed.follow(self)
+
+    def _need_group(self, timeout: Timeout) -> None:
+        if self._joined is None and not self._auto_pg:
+            raise errors.FailedPreconditionError("this process has not joined the group", advice="call init_process_group(), or give auto_pg=True")
+        self._join(timeout)
+
+    # ---- checkpoints
+
+    def register_checkpoint(
+        self,
+        checkpoint_name: str,
+        *,
+        files: Optional[Sequence[Union[str, "os.PathLike[str]"]]] = None,
+        named_tensors: Optional[Mapping[str, Any]] = None,
+        use_shared_memory_pool: bool = False,
+        use_inplace_pin_memory: bool = True,
+        directory: Union[str, "os.PathLike[str]", None] = None,
+        verify: bool = False,
+        timeout: Timeout = timedelta(hours=1),
+    ) -> None:
+        """Takes this rank's part of a checkpoint into pinned memory: the tensors of safetensors files, and tensors of the script's own, both or none.
+
+            named_tensors            by name: torch (CPU or this rank's GPU), numpy, whatever has __dlpack__ or a buffer. Read before this returns,
+                                     without a copy in between where they are contiguous
+            use_shared_memory_pool   keep the memory when the name is unregistered, for the next checkpoint. One name at a time
+            use_inplace_pin_memory   use files under /dev/shm where they lie. They stay there, and must not be written while the name is registered
+            directory                instead of both: a checkpoint that all ranks name; each reads an equal share of every file, which is faster
+            verify                   take digests while loading, for receivers that check them
+
+        Joins the group first, if auto_pg is set. On an error nothing is left behind, and a name that was registered before stays whole:
+        AlreadyExistsError, NotFoundError (a file), DataCorruptionError, InvalidArgumentError, ResourceExhaustedError.
+        """
+        _need(not isinstance(files, (str, bytes)), "files: give a list of paths")
+        _need(directory is None or not (files or named_tensors), "give a directory, or files and tensors, not both")
+        with self._one_at_a_time():
+            self._need_group(timeout)
+            self._forget_empty(checkpoint_name)
+            user = next((name for name, shared in self._registered.items() if shared), None)
+            if use_shared_memory_pool and user is not None:
+                raise errors.FailedPreconditionError(f"checkpoint {user} uses the shared memory pool", advice=f"unregister {user} first")
+            adopt = use_inplace_pin_memory and not use_shared_memory_pool
+            self._register(checkpoint_name, directory, files or (), named_tensors or {}, {"verify": verify, "adopt": adopt}, timeout)
+            self._registered[checkpoint_name] = use_shared_memory_pool
+
+    def _register(self, name: str, directory: Any, files: Sequence[Any], tensors: Mapping[str, Any], options: Dict[str, Any], timeout: Timeout) -> None:
+        from ._tensors import NamedTensors
+
+        paths = [os.fsencode(os.fspath(file)) for file in files]
+        seen = NamedTensors(tensors)  # lives until the operation has ended, as do the others
+        source = Source(
+            directory=None if directory is None else os.fsencode(os.fspath(directory)),
+            files=(c_char_p * len(paths))(*paths),
+            num_files=len(paths),
+            tensors=seen.array,
+            num_tensors=len(seen),
+        )
+        self._run("ckpt_server_register_start", name.encode(), ctypes.byref(source), _json(options), timeout=timeout)
+
+    def unregister_checkpoint(self, checkpoint_name: str, force: bool = False) -> None:
+        """Forgets a checkpoint and gives its memory back to the system; that of the shared memory pool only with `force`. A name that is not registered is
+        told in the log, and well."""
+        with self._one_at_a_time():
+            self._forget_empty(checkpoint_name)
+            if checkpoint_name not in self._registered:
+                log.warning("unregister_checkpoint: no checkpoint is named %s", checkpoint_name)
+                return
+            self._unregister(checkpoint_name, free_memory=force or not self._registered[checkpoint_name])
+            del self._registered[checkpoint_name]
+
+    def _unregister(self, name: str, free_memory: bool) -> None:
+        _library.call("ckpt_server_unregister", self._server, name.encode(), int(free_memory))
+        if name == self._gathered:
+            self._gathered = ""
+
+    def _forget_empty(self, name: str) -> None:
+        if self._empty == name:
+            self._unregister(name, free_memory=False)
+            self._empty = ""
+
+    def gather_metas(self, checkpoint_name: str, *, timeout: Timeout = TEN_MINUTES) -> None:
+        """Tells every rank what all hold of a checkpoint. A collective call; ranks that have not registered the name hold nothing.
+
+        Raises InvalidArgumentError for a tensor that two ranks hold, and what the group raises.
+        """
+        with self._one_at_a_time():
+            self._need_group(timeout)
+            if checkpoint_name not in self._registered and checkpoint_name != self._empty:
+                self._forget_empty(self._empty)
+                self._register(checkpoint_name, None, (), {}, {}, timeout)
+                self._empty = checkpoint_name
+            self._run("ckpt_server_gather_metas_start", checkpoint_name.encode(), timeout=timeout)
+            self._gathered, self._metas = checkpoint_name, None
+
+    def get_metas(self) -> Dict[int, MemoryBufferMetaList]:
+        """What was gathered or loaded last, by rank; empty before that. The values pickle; `metas.Metas.document` has the same as JSON."""
+        if self._metas is None:
+            self._metas = from_json(self.metas_json()) if self._gathered else Metas()
+        return self._metas
+
+    def metas_json(self) -> str:
+        """What was gathered last, as a JSON document (docs/format/metas.md). Raises FailedPreconditionError before gather_metas."""
+        if not self._gathered:
+            raise errors.FailedPreconditionError("no metas have been gathered", advice="call gather_metas(name) first")
+        with self._one_at_a_time():
+            document = c_char_p()
+            _library.call("ckpt_server_metas", self._server, self._gathered.encode(), ctypes.byref(document))
+            return _library.text(document.value)
+
+    def load_metas(self, metas: Mapping[int, MemoryBufferMetaList]) -> None:
+        """Takes metas that another job's get_metas gave, by rank: what an update of chosen `ranks` would read from. Raises InvalidArgumentError for else."""
+        loaded = Metas(metas)
+        loaded.document = getattr(metas, "document", "")
+        _need(all(type(rank) is int and isinstance(held, MemoryBufferMetaList) for rank, held in loaded.items()), "metas: give what get_metas() returned")
+        self._metas = loaded
+
+    # ---- updates
+
+    def update(self, checkpoint_name: str, req_func: RequestFunction, *, timeout: Timeout = TEN_MINUTES, ranks: Optional[List[int]] = None) -> Dict[str, Any]:
+        """Puts a checkpoint into the engines of all ranks. A collective call, after gather_metas.
+
+        `req_func` is called on every rank in a thread, with the list of (device uuid, socket address) of all ranks, while the weights move; it asks the
+        engines to take them and returns when they have. What it raises ends the update on every rank. `ranks`: None and [] mean all; an update of chosen
+        ranks raises UnsupportedError.
+
+        Returns the report, as `ckpt-engine update --json` prints it. When this raises, engines keep their version, and the next update works:
+        NotFoundError, FailedPreconditionError, ResourceExhaustedError (nothing was started); UnavailableError, DeadlineExceededError, RemoteError and
+        DataCorruptionError name stage, bucket and rank, the same on all ranks.
+        """
+        _need(callable(req_func), "req_func: give a function that takes a list of (device uuid, socket address)")
+        if ranks:
+            raise errors.UnsupportedError("an update of chosen ranks is not offered", advice="leave ranks out: all ranks get the weights")
+        with self._one_at_a_time():
+            self._need_group(timeout)
+            call = _EnginesCall(self._caller, req_func)
+            try:
+                report = self._run("ckpt_server_update_start", checkpoint_name.encode(), b"{}", timeout=timeout, call_engines=call.start)
+            except errors.CkptError as error:
+                call.wait(_PATIENCE_S)
+                raise error from call.raised
+            return dict(json.loads(report))
+
+    def update_engines(
+        self,
+        checkpoint_name: str,
+        endpoints: Sequence[str],
+        *,
+        engine: str = "auto",
+        inference_parallel_size: int = 1,
+        weight_version: str = "",
+        uds: str = "",
+        dialect: str = "auto",
+        keep_slots: bool = False,
+        timeout: Timeout = TEN_MINUTES,
+    ) -> Dict[str, Any]:
+        """As `update`, but the library makes the engines' call itself, and looks after pausing and versions: options and report of `ckpt-engine update`.
+
+        `endpoints`: the HTTP addresses of this host's engines; each is driven by the first of `inference_parallel_size` ranks.
+        """
+        _need(not isinstance(endpoints, str), "endpoints: give a list of addresses")
+        target = {
+            "endpoints": list(endpoints),
+            "engine": engine,
+            "inference_parallel_size": inference_parallel_size,
+            "weight_version": weight_version,
+            "uds": uds,
+            "dialect": dialect,
+            "keep_slots": keep_slots,
+        }
+        with self._one_at_a_time():
+            self._need_group(timeout)
+            return dict(json.loads(self._run("ckpt_server_update_start", checkpoint_name.encode(), _json(target), timeout=timeout)))
+
+    # ---- how calls are made
+
+    def _run(self, name: str, *arguments: Any, timeout: Timeout, call_engines: Optional[_operation.CallEngines] = None) -> str:
+        return _operation.run(name, self._server, *arguments, _milliseconds(timeout), progress=self._progress, call_engines=call_engines)
+
+    def _one_at_a_time(self) -> _OneAtATime:
+        return _OneAtATime(self)
+
+
+class _OneAtATime:
+    """Holds the server for one call; another one meanwhile, also from within req_func, is an error rather than a wait for ever."""
+
+    def __init__(self, server: ParameterServer) -> None:
+        self._server = server
+
+    def __enter__(self) -> None:
+        if not self._server._busy.acquire(blocking=False):
+            raise errors.FailedPreconditionError("another call of this ParameterServer is under way", advice="make one call at a time, and none in req_func")
+        if not self._server._server:
+            self._server._busy.release()
+            raise errors.FailedPreconditionError("this ParameterServer is closed")
+
+    def __exit__(self, *_: object) -> None:
+        self._server._busy.release()
+
+
+class _EnginesCall:
+    """One update's call of req_func."""
+
+    def __init__(self, caller: Caller, req_func: RequestFunction) -> None:
+        self._caller = caller
+        self._req_func = req_func
+        self._returned = threading.Event()
+        self._returned.set()
+        self.raised: Optional[BaseException] = None
+
+    def start(self, addresses: str, say: Callable[[Optional[str]], None]) -> None:
+        pairs: List[Tuple[str, str]] = [(key, address) for key, address in json.loads(addresses)]
+        self._returned.clear()
+        self._caller.start(lambda: self._make(pairs, say))
+
+    def _make(self, pairs: List[Tuple[str, str]], say: Callable[[Optional[str]], None]) -> None:
+        failed = None
+        try:
+            self._req_func(pairs)
+        except BaseException as error:  # of the script's own kind: it ends the update, which says so
+            self.raised = error
+            failed = str(error) if isinstance(error, errors.CkptError) else f"{type(error).__name__}: {error}"
+        say(failed)
+        self._returned.set()
+
+    def wait(self, seconds: float) -> None:
+        """Until the call has returned; returns at once where none was made."""
+        self._returned.wait(seconds)
+
+
+def _end(server: Optional[int], caller: Caller) -> None:
+    caller.close()
+    _library.library().ckpt_server_free(server)
+
+
+def _need(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise errors.InvalidArgumentError(otherwise)
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _milliseconds(timeout: Timeout) -> int:
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
+    _need(seconds > 0, f"timeout {timeout}: give a time above 0")
+    return min(_MOST_MS, max(1, round(seconds * 1000)))
