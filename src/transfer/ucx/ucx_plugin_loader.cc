@@ -12,11 +12,18 @@
 namespace ckpt {
 namespace {
 
+/// Beside the executable, and beside the library that this code is in, where another program has loaded it (Python).
 std::vector<std::string> candidates(const std::string& path) {
   if (!path.empty()) return {path};
   std::error_code ignored;
   const std::string directory = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path().string();
-  return {directory + "/../lib/libckpt_ucx.so", directory + "/libckpt_ucx.so"};
+  std::vector<std::string> files{directory + "/../lib/libckpt_ucx.so", directory + "/libckpt_ucx.so"};
+  Dl_info place{};
+  if (::dladdr(reinterpret_cast<const void*>(&load_ucx_plugin), &place) != 0 && place.dli_fname != nullptr) {
+    const std::filesystem::path library(place.dli_fname);
+    if (library.is_absolute() && library.parent_path() != directory) files.insert(files.begin(), (library.parent_path() / "libckpt_ucx.so").string());
+  }
+  return files;
 }
 
 /// Set only where the user has not, and before the library is there: it reads some of them while it is loaded. Measured on UCX 1.13 over TCP and
