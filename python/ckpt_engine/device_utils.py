@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import socket
 import sys
@@ -25,6 +26,15 @@ def get_ip() -> str:
 def npu_generate_uuid() -> str:
     """Raises UnsupportedError: there is no support of NPUs."""
     raise errors.UnsupportedError("NPUs are not supported", advice="use GPUs, or host memory with CKPT_DEVICE=host")
+
+
+def has_efa_pci() -> bool:
+    """Whether this host has a network card of Amazon's (EFA)."""
+    for card in glob.glob("/sys/class/infiniband/*/device/vendor"):
+        with open(card, encoding="ascii", errors="replace") as vendor:
+            if vendor.read().strip() == "0x1d0f":
+                return True
+    return False
 
 
 class DeviceManager:

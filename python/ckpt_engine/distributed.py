@@ -73,7 +73,7 @@ def is_initialized() -> bool:
 
 
 def destroy_process_group(group: Optional[DistributedProcessGroup] = None) -> None:
-    """Leaves the group. Checkpoints that are registered stay. A collective call."""
+    """As ParameterServer.leave_process_group."""
     _current().leave_process_group()
 
 

@@ -27,6 +27,7 @@ Timeout = Union[timedelta, float]
 RequestFunction = Callable[[List[Tuple[str, str]]], Any]
 TEN_MINUTES = timedelta(minutes=10)
 _MOST_MS = 2**32 - 1
+_FAREWELL_MS = 10_000
 _PATIENCE_S = 5.0  # with an engines' call that has not returned though its update failed
 
 
@@ -70,6 +71,7 @@ class ParameterServer:
         self._auto_pg = auto_pg
         self._progress = progress
         self._joined: Optional[Dict[str, Any]] = None
+        self._member = False  # has joined, as scripts see it: a group that was left is kept for the next time
         self._registered: Dict[str, bool] = {}  # name: whether it uses the shared memory pool
         self._empty = ""  # the name that gather_metas registered, since this rank holds nothing of it
         self._gathered = ""
@@ -85,7 +87,7 @@ class ParameterServer:
         """Gives the memory back and leaves the group. The server is of no use afterwards. Also done when it is collected, and at the process's end."""
         with self._one_at_a_time():
             self._end()
-            self._server, self._joined = c_void_p(), None
+            self._server, self._joined, self._member = c_void_p(), None, False
             self._registered.clear()
 
     def __enter__(self) -> ParameterServer:
@@ -97,7 +99,7 @@ class ParameterServer:
     @property
     def joined(self) -> bool:
         """Whether this process is a member of the group."""
-        return self._joined is not None
+        return self._member
 
     @property
     def rank(self) -> int:
@@ -131,12 +133,10 @@ class ParameterServer:
         with self._one_at_a_time():
             self._join(timeout)
 
-    def leave_process_group(self, *, timeout: Timeout = TEN_MINUTES) -> None:
-        """Leaves the group. Checkpoints that are registered stay. A collective call."""
+    def leave_process_group(self) -> None:
+        """This process is no member until it joins again, which costs nothing then: connections and checkpoints stay until `close`. Not collective."""
         with self._one_at_a_time():
-            if self._joined is not None:
-                self._joined = None
-                self._run("ckpt_server_leave_start", timeout=timeout)
+            self._member = False
 
     def store_based_barrier(self, timeout: Timeout = timedelta(minutes=5)) -> None:
         """Returns when every rank has called it. A collective call. Errors: those of distributed.barrier."""
@@ -148,9 +148,10 @@ class ParameterServer:
         if self._joined is None:
             self._joined = json.loads(self._run("ckpt_server_join_start", _json(self._place), timeout=timeout))
             distributed.follow(self)
+        self._member = True
 
     def _need_group(self, timeout: Timeout) -> None:
-        if self._joined is None and not self._auto_pg:
+        if not self._member and not self._auto_pg:
             raise errors.FailedPreconditionError("this process has not joined the group", advice="call init_process_group(), or give auto_pg=True")
         self._join(timeout)
 
@@ -378,7 +379,12 @@ class _EnginesCall:
 
 def _end(server: Optional[int], caller: Caller) -> None:
     caller.close()
-    _library.library().ckpt_server_free(server)
+    try:
+        _operation.run("ckpt_server_leave_start", server, _FAREWELL_MS)  # the others may still need this rank's store
+    except errors.CkptError as error:
+        log.debug("leaving the group: %s", error)
+    finally:
+        _library.library().ckpt_server_free(server)
 
 
 def _need(holds: bool, otherwise: str) -> None:

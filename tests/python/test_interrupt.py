@@ -1,0 +1,67 @@
+"""Ctrl-C at any moment: the call ends soon, everybody is told, and what was there is whole."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from engine_world import SLOW, finish, wait_for
+from expected_shards import expected, reported
+from ranks import environment, free_port
+
+PROGRAM = """
+from ckpt_engine import ParameterServer
+from script_parts import *
+import time, threading
+endpoint, directory, where, begun = sys.argv[1:]
+ps = ParameterServer()
+def hang(paths):
+    open(begun, "w").close()
+    time.sleep(3600)
+try:
+    if where == "join":
+        threading.Timer(0.3, lambda: open(begun, "w").close()).start()
+        ps.init_process_group()
+    ps.register_checkpoint("x", files=files_of(directory))
+    ps.gather_metas("x")
+    ps.update("x", hang)
+except KeyboardInterrupt:
+    tell("interrupted")
+if where == "update":
+    ps.update("x", ask_engines([endpoint], 1, "v1"))
+    tell("updated")
+"""
+
+
+@pytest.mark.parametrize("where", ["join", "update"])
+def test_ctrl_c_ends_the_call_and_no_more(world, where):
+    checkpoint = world.checkpoint("v1", "tiny-qwen3", 1)
+    engine = world.engine(checkpoint, 1, "--load-format", "dummy")
+    program, begun = world.path / "program.py", world.path / "begun"
+    program.write_text(PROGRAM)
+    ranks = {"RANK": "0", "WORLD_SIZE": "2" if where == "join" else "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    command = [sys.executable, program, engine.endpoint, checkpoint, where, begun]
+    process = subprocess.Popen(command, env=environment(world) | ranks, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(begun.exists, "the call to begin")
+    process.send_signal(signal.SIGINT)
+    ended = finish(process, 30 * SLOW)
+    assert ended.returncode == 0, ended.stderr
+    told = [json.loads(line)[1] for line in ended.stdout.splitlines()]
+    if where == "join":
+        assert told == ["interrupted"]
+    else:
+        assert told == ["interrupted", "updated"]
+        assert reported(engine.weights()) == expected(checkpoint, 1)
+    assert world.left_over() == []
+
+
+def test_a_script_that_does_not_catch_it_ends_as_python_does(world):
+    program, begun = world.path / "program.py", world.path / "begun"
+    program.write_text(f"from ckpt_engine import ParameterServer\nps = ParameterServer()\nopen({str(begun)!r}, 'w').close()\nps.init_process_group()\n")
+    ranks = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    process = subprocess.Popen([sys.executable, program], env=environment(world) | ranks, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(begun.exists, "the call to begin")
+    process.send_signal(signal.SIGINT)
+    ended = finish(process, 30 * SLOW)
+    assert ended.returncode == -signal.SIGINT and "KeyboardInterrupt" in ended.stderr

@@ -1,0 +1,218 @@
+"""ParameterServer on real ranks, into real engines, in host memory: every byte, and every refusal."""
+
+import json
+import pickle
+import subprocess
+
+import pytest
+from ckpt_engine import data_types  # noqa: F401 (what pickled metas name)
+from engine_world import BINARY
+from expected_shards import expected, reported
+from ranks import run
+
+# As scripts for the package checkpoint-engine are written.
+SCRIPT = """
+import pickle, sys, os
+import checkpoint_engine.distributed as dist
+from checkpoint_engine.ps import ParameterServer
+from script_parts import *
+
+kind, tensor_parallel, endpoints, saved, *directories = sys.argv[1:]
+tensor_parallel, endpoints = int(tensor_parallel), endpoints.split(",")
+dist.use_backend(None)
+ps = ParameterServer(auto_pg=True)
+for step, directory in enumerate(directories):
+    name = f"step-{step}"
+    ps.init_process_group()
+    dist.barrier()
+    files, tensors = files_of(directory), {}
+    if kind == "tensors":
+        files, tensors = [], named_tensors_of(directory)
+    if kind == "both":  # all on rank 0: one file as it is, one as tensors
+        first, second = sorted(Path(directory).glob("*.safetensors"))
+        files, tensors = ([first], dict(tensors_of(second))) if RANK == 0 else (None, None)
+    ps.register_checkpoint(name, files=files, named_tensors=tensors)
+    del tensors
+    dist.barrier()
+    ps.gather_metas(name)
+    if RANK == 0:
+        with open(saved, "wb") as file:
+            pickle.dump(ps.get_metas(), file)
+    report = ps.update(name, ask_engines(endpoints, tensor_parallel, os.path.basename(directory)))
+    ps.unregister_checkpoint(name)
+    tell([report["ranks"], dist.is_initialized()])
+"""
+
+
+@pytest.mark.parametrize("kind, ranks", [("files", 2), ("tensors", 2), ("both", 2), ("tensors", 4)])
+def test_two_steps_of_a_script(world, kind, ranks):
+    checkpoints = {version: world.checkpoint(version, "tiny-qwen3", seed) for version, seed in (("v1", 1), ("v2", 2))}
+    engines = [world.engine(checkpoints["v1"], 2, "--load-format", "dummy") for _ in range(ranks // 2)]
+    saved = world.path / "metas.pickle"
+    for version, path in checkpoints.items():
+        told = run(world, ranks, SCRIPT, kind, 2, ",".join(engine.endpoint for engine in engines), saved, path)
+        assert told == [[[ranks, True]]] * ranks
+        for engine in engines:
+            weights = engine.weights()
+            assert (weights["version"], weights["state"]) == (version, "serving")
+            assert reported(weights) == expected(path, 2)
+    metas = pickle.loads(saved.read_bytes())
+    held = [sum(len(segment.metas) for segment in metas[rank].memory_buffer_metas_list) for rank in sorted(metas)]
+    assert sum(held) == len({name for rank in expected(path, 1) for name in rank})
+    assert world.left_over() == []
+
+
+def test_many_steps_in_one_process_make_nothing_per_step(world):
+    program = """
+import threading
+from checkpoint_engine import ParameterServer
+from script_parts import *
+ps, counts = ParameterServer(), []
+for step in range(6):
+    directory = sys.argv[2 + step % 2]
+    ps.register_checkpoint("step", named_tensors=named_tensors_of(directory), use_shared_memory_pool=True)
+    ps.gather_metas("step")
+    ps.update("step", ask_engines([sys.argv[1]], 2, f"v{step}"))
+    ps.unregister_checkpoint("step")
+    counts.append([len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd")), len(threading.enumerate())])
+tell(counts)
+"""
+    checkpoints = [world.checkpoint(version, "tiny-qwen3", seed) for version, seed in (("v1", 1), ("v2", 2))]
+    engine = world.engine(checkpoints[0], 2)
+    for (counts,) in run(world, 2, program, engine.endpoint, *checkpoints):
+        assert counts[2] == counts[5], counts
+    assert engine.weights()["version"] == "v5"
+    assert reported(engine.weights()) == expected(checkpoints[1], 2)
+
+
+def test_a_directory_is_striped_and_engines_are_asked_by_the_library(world):
+    program = """
+from ckpt_engine import ParameterServer
+from script_parts import *
+stages = set()
+ps = ParameterServer(progress=lambda stage, done, total: stages.add(stage))
+ps.register_checkpoint("x", directory=sys.argv[2], verify=True)
+ps.gather_metas("x")
+report = ps.update_engines("x", [sys.argv[1]], inference_parallel_size=2, weight_version="v1")
+tell([report["verified"], ps.rank, ps.world_size, ps.device_uuid.startswith("HOST-"), len(ps.get_metas()), sorted(stages)])
+if RANK == 0:
+    open(sys.argv[3], "w").write(ps.metas_json())
+"""
+    checkpoint = world.checkpoint("v1", "tiny-qwen3", 1)
+    engine = world.engine(checkpoint, 2, "--load-format", "dummy")
+    document = world.path / "metas.json"
+    for rank, (told,) in enumerate(run(world, 2, program, engine.endpoint, checkpoint, document)):
+        assert told[:5] == [True, rank, 2, True, 2] and set(told[5]) & {"load", "fill", "hand-over"}
+    assert reported(engine.weights()) == expected(checkpoint, 2)
+    assert json.loads(document.read_text())["layout"]["packing"] == "striped"
+    subprocess.run([BINARY, "plan", "--load-metas-file", document], check=True, capture_output=True, timeout=30)
+
+
+def test_refusals_name_what_is_wrong_and_change_nothing(world):
+    program = """
+from ckpt_engine import ParameterServer
+from script_parts import *
+endpoint, directory = sys.argv[1:]
+ask = ask_engines([endpoint], 2, "v1")
+ps = ParameterServer()
+tell(failure(ps.register_checkpoint, "x", files=[f"/nowhere-{RANK}.safetensors"]))
+ps.register_checkpoint("x", files=files_of(directory))
+tell(failure(ps.register_checkpoint, "x", named_tensors={"other": b"1"}))
+tell(failure(ps.update, "x", ask))
+ps.gather_metas("x")
+tell(failure(ps.update, "y", ask))
+tell(failure(ps.update, "x", ask, ranks=[0]))
+tell(failure(ps.update, "x", None))
+
+def refuse(paths):
+    if RANK == 0:
+        raise KeyError("not on a Sunday")
+tell(failure(ps.update, "x", refuse))
+
+def nested(paths):
+    if RANK == 1:
+        ps.store_based_barrier()
+tell(failure(ps.update, "x", nested))
+tell(failure(ps.update, "x", ask_engines([endpoint + "0"], 2)))
+ps.update("x", ask, ranks=[])
+ps.unregister_checkpoint("never")
+ps.unregister_checkpoint("x")
+tell(failure(ps.update, "x", ask))
+ps.close()
+tell(failure(ps.gather_metas, "x"))
+"""
+    checkpoint = world.checkpoint("v1", "tiny-qwen3", 1)
+    engine = world.engine(checkpoint, 2, "--load-format", "dummy")
+    for rank, told in enumerate(run(world, 2, program, engine.endpoint, checkpoint)):
+        assert [kind for kind, _ in told] == [
+            "NotFoundError",
+            "AlreadyExistsError",
+            "FailedPreconditionError",
+            "NotFoundError",
+            "UnsupportedError",
+            "InvalidArgumentError",
+            "RemoteError",
+            "RemoteError",
+            "RemoteError",
+            "NotFoundError",
+            "FailedPreconditionError",
+        ], told
+        texts = [text for _, text in told]
+        assert f"/nowhere-{rank}.safetensors" in texts[0]
+        assert "not on a Sunday" in texts[6] and "rank 0" in texts[6]
+        assert "make one call at a time" in texts[7] and "rank 1" in texts[7]
+        assert "this ParameterServer is closed" in texts[10]
+    assert engine.weights()["version"] == "v1"
+    assert reported(engine.weights()) == expected(checkpoint, 2)
+    assert world.left_over() == []
+
+
+def test_a_rank_that_does_not_come_is_named(world):
+    program = """
+from datetime import timedelta
+import ckpt_engine.distributed as dist
+from ckpt_engine import ParameterServer
+from script_parts import *
+tell(failure(dist.barrier))
+ps = ParameterServer(auto_pg=False)
+tell(failure(ps.gather_metas, "x"))
+ps.init_process_group()
+ps.init_process_group()
+if RANK == 0:
+    tell(failure(dist.barrier, timeout=timedelta(seconds=0.5)))
+else:
+    import time; time.sleep(1.5)
+"""
+    told = run(world, 2, program)
+    assert [kind for kind, _ in told[0]] == ["FailedPreconditionError", "FailedPreconditionError", "DeadlineExceededError"]
+    assert "rank 1" in told[0][2][1] or "ranks 1" in told[0][2][1]
+
+
+def test_the_shared_memory_pool_has_one_user(world):
+    program = """
+from ckpt_engine import ParameterServer
+from script_parts import *
+ps = ParameterServer()
+ps.register_checkpoint("a", named_tensors={"w": b"1"}, use_shared_memory_pool=True)
+tell(failure(ps.register_checkpoint, "b", named_tensors={"w": b"2"}, use_shared_memory_pool=True))
+ps.register_checkpoint("c", named_tensors={"w": b"3"})
+ps.unregister_checkpoint("a")
+ps.register_checkpoint("b", named_tensors={"w": b"2"}, use_shared_memory_pool=True)
+ps.unregister_checkpoint("b", force=True)
+"""
+    (((kind, text),),) = run(world, 1, program)
+    assert kind == "FailedPreconditionError" and "checkpoint a uses the shared memory pool" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["rank=-1", "world_size=0", "rank=2, world_size=2", "gpu_count=0", "mem_fraction=0.0", "mem_fraction=1.5", "settings={'bucket_size': 'many'}", "settings={'colour': 'red'}"],
+)
+def test_arguments_that_make_no_sense_are_refused(world, arguments):
+    program = f"""
+from ckpt_engine import ParameterServer
+from script_parts import *
+tell(failure(lambda: ParameterServer({arguments})))
+"""
+    (((kind, _),),) = run(world, 1, program)
+    assert kind == "InvalidArgumentError"
