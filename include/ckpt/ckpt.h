@@ -156,6 +156,7 @@ typedef struct ckpt_event {
   /* CKPT_EVENT_HANDLE */
   uint64_t buffer_bytes;
   const void* host_buffer;      ///< mapped read-only until ckpt_receiver_close or the answer to CKPT_EVENT_RELEASE; null for a GPU's
+  int32_t host_fd;              ///< its descriptor, as long as that, for a caller who maps it for himself; -1 for a GPU's
   const void* cuda_ipc_handle;  ///< what torch.multiprocessing.reductions.rebuild_cuda_tensor takes as `storage_handle`; null for host memory
   uint32_t cuda_ipc_handle_bytes;
   const char* cuda_handle_json;  ///< its other arguments, as a JSON object by name (bytes in hex)
@@ -173,12 +174,15 @@ typedef struct ckpt_event {
 
 /// "BF16", …; null past the last.
 CKPT_API const char* ckpt_dtype_name(uint32_t dtype);
-/// The address is an engine's worker's entry of the handle map. `settings`: as for ckpt_server_create. Does not wait.
+/// The address is an engine's worker's entry of the handle map. `settings`: as for ckpt_server_create. Does not wait. Where the sender has an address
+/// for native workers beside it, that one is used.
 CKPT_API int32_t ckpt_receiver_open(const char* address, const char* settings, ckpt_receiver** receiver, ckpt_error** error);
 /// The next message, or CKPT_EVENT_NONE after `timeout_ms`. cancelled: the sender aborted, with its reason; unavailable: it went away, or never was
-/// there.
+/// there; deadline_exceeded: it did not come within 30 s; data_corruption: it sent what does not fit, or bytes that have not their digests (it has
+/// been told). Where an answer told of a failure: that text (remote_error), as soon as the sender has let go.
 CKPT_API int32_t ckpt_receiver_next(ckpt_receiver* receiver, uint32_t timeout_ms, ckpt_event* event, ckpt_error** error);
-/// Answers the message: null is well, else what went wrong, which ends the update.
+/// Answers the message: null is well, else what went wrong, which ends the update: ask for the next message until that says so, since senders of
+/// the field wait for ever where a worker leaves.
 CKPT_API int32_t ckpt_receiver_answer(ckpt_receiver* receiver, const char* error_text, ckpt_error** error);
 CKPT_API void ckpt_receiver_close(ckpt_receiver* receiver);
 

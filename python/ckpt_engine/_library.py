@@ -58,6 +58,7 @@ class Event(ctypes.Structure):
         ("native", c_int32),
         ("buffer_bytes", c_uint64),
         ("host_buffer", c_void_p),
+        ("host_fd", c_int32),
         ("cuda_ipc_handle", c_void_p),
         ("cuda_ipc_handle_bytes", c_uint32),
         ("cuda_handle_json", c_char_p),

@@ -34,8 +34,10 @@ bool same_user(int socket) {
   return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == ::geteuid();
 }
 
+/// Nobody can tell which worker an engine has, until it comes: where the dialect is automatic, ours has an address of its own.
 Result<std::unique_ptr<ZmqSocket>> bind_session_socket(const SessionOptions& options, const std::string& endpoint) {
-  return ZmqSocket::open(ZmqSocket::Role::request_and_bind, endpoint, {options.heartbeat_interval, options.heartbeat_timeout});
+  const std::string second = options.dialect == Dialect::automatic ? native_endpoint(endpoint) : std::string();
+  return ZmqSocket::open(ZmqSocket::Role::request_and_bind, endpoint, {options.heartbeat_interval, options.heartbeat_timeout, second});
 }
 
 /// What is asked of a worker: nothing yet, an open handle, everything released, done.
@@ -76,9 +78,10 @@ class Session final : public BucketSession {
     CKPT_FAULT_POINT("connect.before_handle");
     CKPT_RETURN_IF_ERROR(keep(parts_.zmq->wait_for_peer(deadline, stop_)));
     // One that has ended may be followed by the next before we know; that one must not get what is meant for the first.
-    if (!native()) parts_.zmq->hide_address();
+    if (parts_.options.dialect != Dialect::native) parts_.zmq->hide_address();
     phase_ = Phase::open;
     buffer_fd_ = buffer.fd;
+    CKPT_RETURN_IF_ERROR(keep(judge_worker(buffer)));
     return ask(native() ? native_handle(buffer) : pickle_handle(buffer.cuda_ipc_handle, buffer.bytes), deadline, "handle");
   }
 
@@ -110,7 +113,7 @@ class Session final : public BucketSession {
 
   [[nodiscard]] Status reopen() override {
     CKPT_RETURN_IF_ERROR(first_error_);
-    CKPT_CHECK(phase_ == Phase::done && !native());
+    CKPT_CHECK(phase_ == Phase::done && parts_.options.dialect != Dialect::native);
     // A new socket: what is sent on the old one goes to the pipe of the worker that has left as long as libzmq has not taken it down, and is lost.
     parts_.zmq.reset();
     phase_ = Phase::bound;
@@ -133,6 +136,19 @@ class Session final : public BucketSession {
  private:
   [[nodiscard]] bool has_peer() { return parts_.zmq && parts_.zmq->has_peer(); }
   [[nodiscard]] bool native() const { return dialect_ == Dialect::native; }
+
+  /// By the address at which it came, where both kinds are served.
+  Status judge_worker(const ExportedBuffer& buffer) {
+    if (parts_.zmq->peer_came_second()) {
+      dialect_ = Dialect::native;
+      parts_.journal->mark_native();
+    } else if (native()) {
+      dialect_ = parts_.options.dialect;  // of a sender for both kinds, whose last worker was ours
+    }
+    if (native() || !buffer.cuda_ipc_handle.empty()) return Status::success();
+    return Status(StatusCode::unsupported, Scope::peer, "the worker maps GPU memory only, and this rank's device is host memory")
+        .advise("install ckpt-engine in the engine and let it use ckpt_engine's worker, or use --device cuda where there are GPUs");
+  }
 
   [[nodiscard]] std::string native_handle(const ExportedBuffer& buffer) const {
     if (buffer.cuda_ipc_handle.empty()) return encode_native_handle({parts_.address.fd_socket, buffer.bytes});
@@ -185,7 +201,8 @@ class Session final : public BucketSession {
   /// A worker that waits for us must not wait for ever. Whether it has gone then.
   bool tell_abort() noexcept {
     const std::string reason = stop_.check().ok() ? first_error_.to_string() : stop_.check().to_string();
-    const std::string message = native() ? encode_native_abort(reason) : pickle_abort(reason);
+    const bool to_native = parts_.options.dialect == Dialect::native || parts_.zmq->peer_came_second();
+    const std::string message = to_native ? encode_native_abort(reason) : pickle_abort(reason);
     return deliver_abort(*parts_.zmq, message, awaiting_, Deadline::after(kAbortDelivery)) && !parts_.zmq->peer_is_stopped();
   }
 
@@ -214,11 +231,12 @@ Result<std::unique_ptr<BucketSession>> open_session(const SessionOptions& option
   parts.options = options;
   CKPT_ASSIGN_OR_RETURN(parts.address, make_session_address(options.socket_dir));
   const bool native = options.dialect == Dialect::native;
+  const bool may_be_native = native || options.dialect == Dialect::automatic;
   const std::string& endpoint = parts.address.endpoint;
   CKPT_ASSIGN_OR_RETURN(JournalEntry journal, JournalEntry::create(options.journal_dir, {endpoint, options.worker_key, native, false}));
   parts.journal = std::make_unique<JournalEntry>(std::move(journal));
   CKPT_ASSIGN_OR_RETURN(parts.zmq, bind_session_socket(options, endpoint));
-  if (native) {
+  if (may_be_native) {
     CKPT_ASSIGN_OR_RETURN(Listener listener, Listener::unix_path(parts.address.fd_socket));
     parts.fd_listener = std::make_unique<Listener>(std::move(listener));
   }

@@ -16,7 +16,8 @@
 
 namespace ckpt {
 
-/// Generation of the worker. `native` is our own receiver (msgpack messages, host memory by descriptor); the others speak pickles.
+/// Generation of the worker. `native` is our own receiver (msgpack messages, host memory by descriptor); the others speak pickles. `automatic` serves
+/// all of them: native ones come to an address of their own beside the first, the others are told apart by how they end.
 enum class Dialect : std::uint8_t { automatic, one, two, native };
 [[nodiscard]] std::string_view name(Dialect dialect);  ///< "auto", "1", "2", "native"
 [[nodiscard]] std::optional<Dialect> dialect_from_name(std::string_view name);
@@ -51,6 +52,7 @@ class BucketSession {
   virtual void engine_answered() noexcept = 0;
   /// Waits for the worker, sends the handle of `buffer` and reads its answer. Until the session ends nobody else can connect.
   ///   deadline_exceeded, unavailable (peer)   it never came, or went      remote_error (peer)  it could not map the buffer
+  ///   unsupported (peer)                      `buffer` is host memory, and the worker is not native
   [[nodiscard]] virtual Status connect(const ExportedBuffer& buffer, Deadline deadline) = 0;
   /// Offers one bucket (`message` from encode_bucket) and waits for the worker's answer, also for the last one. The slot may be refilled once this
   /// returns ok.
@@ -69,7 +71,7 @@ class BucketSession {
   [[nodiscard]] virtual Status reopen() = 0;
   /// Waits for a worker at the reopened address: true. False when `call_ended` triggers first.
   [[nodiscard]] virtual Result<bool> comes_again(Deadline deadline, const AbortSignal& call_ended) = 0;
-  /// The dialect in use, once known (after finish at the latest).
+  /// The dialect in use, once known: native after connect, the others after finish at the latest.
   [[nodiscard]] virtual Dialect dialect() const = 0;
   /// Ends any call under way with `reason` and tells the worker at destruction. From any thread.
   virtual void abort(const Status& reason) noexcept = 0;

@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/recorder.h"
+#include "channel/native_codec.h"
 #include "channel/pickle_writer.h"
 #include "channel/runtime_dir.h"
 #include "channel/zmq_socket.h"
@@ -135,6 +136,62 @@ TEST_F(DialectTest, AHintThatIsWrongCostsNothing) {
   ASSERT_OK(session->finish(soon()));
   EXPECT_EQ(session->dialect(), Dialect::two);
   worker.join();
+}
+
+TEST_F(DialectTest, AWorkerAtTheSecondAddressIsServedNatively) {
+  for (const std::string& directory : {dir_ / "sockets", std::string("abstract")}) {
+    options_.socket_dir = directory;
+    auto session = open(Dialect::automatic);
+    Script script{{"", "", "", ""}, {}, {}};
+    std::thread worker([&] { script.run(session->address() + ".native"); });
+    ASSERT_OK(session->connect(gpu_buffer(), soon()));
+    EXPECT_EQ(session->dialect(), Dialect::native);
+    ASSERT_OK(session->offer(0, encode_bucket(Dialect::native, 0, {}, {}), soon()));
+    ASSERT_OK(session->release(soon()));
+    ASSERT_OK(session->finish(soon()));
+    worker.join();
+    EXPECT_EQ(script.heard[0], encode_native_handle({"", 1 << 20, "GPU-test", std::string(64, 'h')}));
+    EXPECT_EQ(script.heard[2], encode_native_release());
+    EXPECT_EQ(script.heard[3], encode_native_finish());
+    session.reset();
+    EXPECT_TRUE(std::filesystem::is_empty(dir_ / "journal"));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(dir_ / "sockets"));
+}
+
+TEST_F(DialectTest, OneThatComesAgainMayBeOfTheOtherKind) {
+  const auto session = open(Dialect::automatic);
+  for (const bool native : {true, false, true}) {
+    Script script{{"", "", ""}, {}, {}};
+    std::thread worker([&] { script.run(session->address() + (native ? ".native" : "")); });
+    ASSERT_OK(session->connect(gpu_buffer(), soon()));
+    EXPECT_FALSE(std::filesystem::exists(session->address().substr(6)));
+    EXPECT_FALSE(std::filesystem::exists(session->address().substr(6) + ".native"));
+    ASSERT_OK(session->release(soon()));
+    ASSERT_OK(session->finish(soon()));
+    EXPECT_EQ(session->dialect() == Dialect::native, native);
+    worker.join();
+    ASSERT_OK(session->reopen());
+  }
+}
+
+TEST_F(DialectTest, HostMemoryIsForNativeWorkersOnly) {
+  auto session = open(Dialect::automatic);
+  Script script{{"no handle", ""}, {}, {}};
+  std::thread worker([&] { script.run(session->address()); });
+  EXPECT_THAT(session->connect({"", 0, 1 << 20}, soon()),
+              Is(StatusCode::unsupported, ::testing::AllOf(HasSubstr("worker GPU-test"), HasSubstr("install ckpt-engine in the engine"))));
+  session.reset();
+  worker.join();
+  EXPECT_THAT(script.heard[0], HasSubstr("RuntimeError"));
+}
+
+TEST_F(DialectTest, AKnownDialectHasOneAddress) {
+  for (const Dialect dialect : {Dialect::one, Dialect::two, Dialect::native}) {
+    const auto session = open(dialect);
+    EXPECT_TRUE(std::filesystem::exists(session->address().substr(6)));
+    EXPECT_FALSE(std::filesystem::exists(session->address().substr(6) + ".native"));
+  }
 }
 
 TEST_F(DialectTest, FailureInTheLastBucketIsReportedAndTheWorkerIsAborted) {

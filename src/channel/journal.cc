@@ -22,6 +22,7 @@ namespace {
 constexpr std::string_view kFormat = "ckpt-session-1";
 constexpr std::string_view kAsked = "asked";
 constexpr std::string_view kAgain = "again";
+constexpr std::string_view kNative = "native";
 constexpr std::string_view kFinished = ".session";
 constexpr std::string_view kUnfinished = ".session.new";
 /// An unfinished file gets its lock and its name within a moment of its making, or never.
@@ -39,10 +40,11 @@ Result<JournaledSession> parse(const std::string& text) {
   std::getline(in, session.worker_key);
   if (!in || format != kFormat || !session.address.starts_with("ipc://"))
     return Status(StatusCode::data_corruption, Scope::operation, "a journal entry cannot be read");
-  session.native = dialect == "native";
+  session.native = dialect == kNative;
   while (std::getline(in, mark)) {
     session.asked = session.asked || mark == kAsked;
     session.again = session.again || mark == kAgain;
+    session.native = session.native || mark == kNative;
   }
   return session;
 }
@@ -95,6 +97,7 @@ JournalEntry::~JournalEntry() {
 
 void JournalEntry::mark_asked() noexcept { add_line(kAsked); }
 void JournalEntry::mark_again() noexcept { add_line(kAgain); }
+void JournalEntry::mark_native() noexcept { add_line(kNative); }
 
 void JournalEntry::add_line(std::string_view line) noexcept {
   const std::string text = std::string(line) + '\n';

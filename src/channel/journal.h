@@ -1,8 +1,8 @@
 /// Open sessions on disk, so that a worker that waits for a dead sender can be freed by the next one.
 ///
 ///   <journal dir>/<name>.session     lines: format, address, dialect, worker key, then "asked" once the engine was asked to send the worker,
-///                                    "again" when it has been there and may come once more; locked (flock) while the owner lives.
-///                                    Without "asked" nobody can be waiting.
+///                                    "again" when it has been there and may come once more, "native" when it came and speaks natively;
+///                                    locked (flock) while the owner lives. Without "asked" nobody can be waiting.
 #pragma once
 
 #include <chrono>
@@ -18,7 +18,7 @@ namespace ckpt {
 struct JournaledSession {
   std::string address;
   std::string worker_key;
-  bool native = false;
+  bool native = false;  ///< the last worker that came is, or none of another kind is served
   bool asked = false;
   bool again = false;
 };
@@ -36,6 +36,8 @@ class JournalEntry {
   void mark_asked() noexcept;
   /// The worker has finished, and may come once more within a moment.
   void mark_again() noexcept;
+  /// The worker has come, and looks itself whether its sender lives.
+  void mark_native() noexcept;
   /// Keeps the file when this ends, and gives up the lock then: whoever looks next takes over.
   void leave() noexcept { path_.clear(); }
 

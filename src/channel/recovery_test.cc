@@ -197,6 +197,20 @@ TEST_F(RecoveryTest, NativeWorkersSeeForThemselves) {
   EXPECT_EQ(num_entries(), 0u);
 }
 
+TEST_F(RecoveryTest, SoDoNativeWorkersOfASenderForBothKinds) {
+  auto entry = JournalEntry::create(dir_ / "journal", {nobody_, "GPU-test", false, true});
+  ASSERT_OK(entry);
+  entry->mark_native();
+  entry->leave();
+  dir_.write("nobody.native", "");
+  EXPECT_EQ(*recover_sessions(dir_ / "journal", Deadline::after(std::chrono::milliseconds(0))), 0);  // the entry stays locked: it lives
+  EXPECT_EQ(num_entries(), 1u);
+  { const auto ended = std::move(*entry); }
+  EXPECT_EQ(*recover_sessions(dir_ / "journal", soon()), 0);
+  EXPECT_EQ(num_entries(), 0u);
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "nobody.native"));
+}
+
 TEST_F(RecoveryTest, EntriesThatCannotBeServedAreKeptForTwoHours) {
   leave_entry({"ipc://" + dir_ / "no/such/folder", "GPU-test", false, true});
   age_entry(std::chrono::hours(1));

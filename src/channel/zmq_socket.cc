@@ -40,14 +40,26 @@ struct ZmqSocket::Handles {
   void* context = nullptr;
   void* socket = nullptr;
   void* monitor = nullptr;
-  std::string bound_path;  // libzmq leaves the file of an ipc socket behind
+  std::string second_address;
+  std::vector<std::string> bound_paths;  // libzmq leaves the file of an ipc socket behind
 
   ~Handles() {
     if (socket != nullptr) zmq_socket_monitor(socket, nullptr, 0);
     if (monitor != nullptr) zmq_close(monitor);
     if (socket != nullptr) zmq_close(socket);
     if (context != nullptr) zmq_ctx_term(context);  // at once for the sender; a worker lingers until its answer is out
-    if (!bound_path.empty()) ::unlink(bound_path.c_str());
+    remove_files();
+  }
+
+  // Last made, first removed: where the first address has a file, the second has one too (somebody may be looking).
+  void remove_files() {
+    for (; !bound_paths.empty(); bound_paths.pop_back()) ::unlink(bound_paths.back().c_str());
+  }
+
+  bool bind(const std::string& address) {
+    if (zmq_bind(socket, address.c_str()) != 0) return false;
+    if (address.starts_with("ipc:///")) bound_paths.push_back(address.substr(6));
+    return true;
   }
 };
 
@@ -75,10 +87,10 @@ Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(Role role, const std::string&
   if (handles->monitor == nullptr || zmq_setsockopt(handles->monitor, ZMQ_LINGER, &none, sizeof none) != 0 ||
       zmq_connect(handles->monitor, events.c_str()) != 0)
     return zmq_error("monitor a ZeroMQ socket");
-  const bool opened =
-      role == Role::request_and_bind ? zmq_bind(handles->socket, address.c_str()) == 0 : zmq_connect(handles->socket, address.c_str()) == 0;
+  handles->second_address = options.second_address;
+  if (!options.second_address.empty() && !handles->bind(options.second_address)) return zmq_error("bind " + options.second_address);
+  const bool opened = role == Role::request_and_bind ? handles->bind(address) : zmq_connect(handles->socket, address.c_str()) == 0;
   if (!opened) return zmq_error(fmt::format("{} {}", role == Role::request_and_bind ? "bind" : "connect to", address));
-  if (role == Role::request_and_bind && address.starts_with("ipc:///")) handles->bound_path = address.substr(6);
   return std::unique_ptr<ZmqSocket>(new ZmqSocket(role, std::move(handles)));
 }
 
@@ -98,22 +110,26 @@ void ZmqSocket::drain_monitor() {
     }
     const bool more = zmq_msg_more(&frame) != 0;
     zmq_msg_close(&frame);
-    if (more) {  // the address; of no interest
+    std::string address;
+    if (more) {
       zmq_msg_init(&frame);
-      zmq_msg_recv(&frame, handles_->monitor, 0);
+      if (zmq_msg_recv(&frame, handles_->monitor, 0) >= 0) address.assign(static_cast<const char*>(zmq_msg_data(&frame)), zmq_msg_size(&frame));
       zmq_msg_close(&frame);
     }
     if (event == ZMQ_EVENT_ACCEPTED) peer_pid_ = peer_pid(value);
-    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
-      ++peers_;
-      first_gone_ = had_peer_;
-      had_peer_ = true;
-    }
+    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) peer_arrived(address);
     if (event == ZMQ_EVENT_DISCONNECTED && peers_ > 0) {
       --peers_;
       first_gone_ = true;
     }
   }
+}
+
+void ZmqSocket::peer_arrived(std::string_view address) {
+  ++peers_;
+  first_gone_ = had_peer_;
+  had_peer_ = true;
+  came_second_ = !handles_->second_address.empty() && address == handles_->second_address;
 }
 
 bool ZmqSocket::has_peer() {
@@ -124,10 +140,7 @@ bool ZmqSocket::has_peer() {
 /// A worker comes to an address that has one only when that one has finished, whether its end is known yet or not.
 bool ZmqSocket::peer_gone() { return !has_peer() ? had_peer_ : first_gone_ && role_ == Role::request_and_bind; }
 
-void ZmqSocket::hide_address() noexcept {
-  if (!handles_->bound_path.empty()) ::unlink(handles_->bound_path.c_str());
-  handles_->bound_path.clear();
-}
+void ZmqSocket::hide_address() noexcept { handles_->remove_files(); }
 
 bool ZmqSocket::peer_is_stopped() {
   drain_monitor();

@@ -15,6 +15,7 @@ namespace ckpt {
 struct ZmqSocketOptions {
   Duration heartbeat_interval = std::chrono::seconds(1);
   Duration heartbeat_timeout = std::chrono::seconds(10);
+  std::string second_address = {};  ///< where peers of another kind come; of a sender, and bound before the first. Empty: none
 };
 
 /// REQ that binds (sender; at an abstract name only processes of this user may connect) or REP that connects (worker; lingers 1 s for its last
@@ -31,7 +32,9 @@ class ZmqSocket {
 
   /// Until a peer has finished its handshake.
   [[nodiscard]] Status wait_for_peer(Deadline deadline, const AbortSignal& abort);
-  /// From now on nobody else can come: the file of the address is removed. Sender only; names without a file cannot be taken back.
+  /// Whether the last peer that came did so at the second address.
+  [[nodiscard]] bool peer_came_second() const { return came_second_; }
+  /// From now on nobody else can come: the files of the addresses are removed. Sender only; names without a file cannot be taken back.
   void hide_address() noexcept;
   /// Queues one message. unavailable when the peer is gone.
   [[nodiscard]] Status send(std::string_view message, Deadline deadline, const AbortSignal& abort, std::string_view what);
@@ -56,6 +59,7 @@ class ZmqSocket {
   struct Handles;
   ZmqSocket(Role role, std::unique_ptr<Handles> handles);
   void drain_monitor();
+  void peer_arrived(std::string_view address);
   [[nodiscard]] bool peer_gone();
   [[nodiscard]] Status wait(short events, Deadline deadline, const AbortSignal& abort, std::string_view what, const Watched* watched = nullptr);
   std::unique_ptr<Handles> handles_;
@@ -64,6 +68,7 @@ class ZmqSocket {
   bool first_gone_ = false;
   int peer_pid_ = 0;
   bool had_peer_ = false;
+  bool came_second_ = false;
 };
 
 }  // namespace ckpt

@@ -38,11 +38,15 @@ Status add_checks(const Plan& plan, std::uint32_t rank, std::span<const UnitDige
 }  // namespace
 
 void BucketTable::encode(Dialect dialect) {
-  const bool native = dialect == Dialect::native;
-  if (encoded_native_ == native) return;
-  for (std::uint32_t frame = 0; frame < buckets_.size(); ++frame)
-    buckets_[frame].message = encode_bucket(dialect, frame, buckets_[frame].tensors, buckets_[frame].checks);
-  encoded_native_ = native;
+  const bool pickles = dialect != Dialect::native && !has_pickles_;
+  const bool native = (dialect == Dialect::native || dialect == Dialect::automatic) && !has_native_;
+  for (std::uint32_t frame = 0; (pickles || native) && frame < buckets_.size(); ++frame) {
+    Bucket& bucket = buckets_[frame];
+    if (pickles) bucket.pickle = encode_bucket(Dialect::two, frame, bucket.tensors, bucket.checks);
+    if (native) bucket.native = encode_bucket(Dialect::native, frame, bucket.tensors, bucket.checks);
+  }
+  has_pickles_ = has_pickles_ || pickles;
+  has_native_ = has_native_ || native;
 }
 
 Result<BucketTable> BucketTable::create(const Plan& plan, std::span<const std::span<const UnitDigest>> digests_of_rank) {

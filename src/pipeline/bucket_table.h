@@ -17,7 +17,9 @@ struct Bucket {
   std::uint64_t tensor_bytes = 0;
   std::vector<PlacedTensor> tensors;
   std::vector<UnitCheck> checks;  ///< of all ranks' units that hold tensor bytes; empty without digests
-  std::string message;            ///< what a session offers; empty before encode()
+  std::string pickle;             ///< what a session offers, by the worker's kind; empty before encode()
+  std::string native;
+  [[nodiscard]] const std::string& message(Dialect dialect) const { return dialect == Dialect::native ? native : pickle; }
 };
 
 /// One bucket a frame. Immutable once encoded; must not outlive the plan's layout.
@@ -27,7 +29,7 @@ class BucketTable {
   /// or a digest names a unit that the plan does not have.
   [[nodiscard]] static Result<BucketTable> create(const Plan& plan, std::span<const std::span<const UnitDigest>> digests_of_rank);
 
-  /// Works out the messages for sessions of `dialect`; nothing if they are there already.
+  /// Works out the messages for sessions of `dialect` (automatic: those for both kinds of workers); nothing if they are there already.
   void encode(Dialect dialect);
 
   [[nodiscard]] const Bucket& bucket(std::uint32_t frame) const { return buckets_[frame]; }
@@ -35,7 +37,8 @@ class BucketTable {
 
  private:
   std::vector<Bucket> buckets_;
-  std::optional<bool> encoded_native_;
+  bool has_pickles_ = false;
+  bool has_native_ = false;
 };
 
 }  // namespace ckpt

@@ -160,7 +160,7 @@ Status UpdateRun::offer(std::uint32_t frame) {
   const Bucket& bucket = parts_.transfer.buckets->bucket(frame);
   Span span(Stage::handover, "offer", frame);
   const BusyTime busy(totals(Stage::handover));
-  CKPT_RETURN_IF_ERROR(parts_.transfer.session->offer(frame, bucket.message, deadline_));
+  CKPT_RETURN_IF_ERROR(parts_.transfer.session->offer(frame, bucket.message(parts_.transfer.session->dialect()), deadline_));
   span.add_bytes(bucket.tensor_bytes);
   totals(Stage::handover).bytes += bucket.tensor_bytes;
   CKPT_FAULT_POINT("handover.after_ack");

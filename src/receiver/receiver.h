@@ -1,4 +1,4 @@
-/// The engine side of a session: attach, map, iterate, apply, acknowledge. Native messages of our own sender.
+/// The engine side of a whole session: attach, map, iterate, apply, acknowledge. Native messages of our own sender alone.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include "ckpt/result.h"
 #include "manifest/parameter.h"
 #include "os/abort_signal.h"
+#include "receiver/worker_session.h"
 
 namespace ckpt {
 
@@ -34,16 +35,9 @@ class UpdateSink {
   [[nodiscard]] virtual Status prepare() = 0;
 };
 
-struct ReceiveOptions {
-  std::string address;  ///< the entry of the engine's handle map
-  Duration heartbeat_interval = std::chrono::seconds(1);
-  Duration heartbeat_timeout = std::chrono::seconds(10);
-  Duration connect_timeout = std::chrono::seconds(30);  ///< a sender that died before we came must not hold the engine until the deadline
-};
-
 /// Runs one session to its end. ok: the sink answered prepared, and the sender gave the go-ahead to commit (and may have died since). cancelled: the
-/// sender aborted (its reason is kept). unavailable (peer): the sender went away. Every message is checked before it is used: offsets, sizes, names;
-/// data_corruption names tensor and reason.
+/// sender aborted (its reason is kept). unavailable (peer): the sender went away. unsupported: it speaks pickles. Every message is checked before it
+/// is used: offsets, sizes, names; data_corruption names tensor and reason.
 [[nodiscard]] Status receive_update(const ReceiveOptions& options, UpdateSink& sink, Deadline deadline, const AbortSignal& abort);
 
 }  // namespace ckpt

@@ -57,6 +57,7 @@ Status SlotView::map_host_memory(const NativeHandle& handle, Deadline deadline, 
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
     return Status(StatusCode::data_corruption, Scope::peer, "the buffer is not sealed: it could shrink while it is read");
   CKPT_ASSIGN_OR_RETURN(mapping_, Mapping::shared(fd, handle.bytes, Access::read_only));
+  fd_ = std::move(received.fds[0]);
   return Status::success();
 }
 

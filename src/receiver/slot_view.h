@@ -7,6 +7,7 @@
 #include "channel/native_codec.h"
 #include "device/cuda/peer_buffer.h"
 #include "os/shared_memory.h"
+#include "os/unique_fd.h"
 #include "receiver/receiver.h"
 
 namespace ckpt {
@@ -24,6 +25,9 @@ class SlotView {
   /// ok if the bytes have the digests that came with the bucket; data_corruption names the rank that sent what differs.
   [[nodiscard]] Status verify(const NativeBucket& bucket) const;
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+  /// Host memory as it is mapped here, and its descriptor: null and -1 of a GPU's.
+  [[nodiscard]] const std::byte* host_memory() const { return gpu_ ? nullptr : mapping_.data(); }
+  [[nodiscard]] int host_fd() const { return fd_.get(); }
 
  private:
   SlotView() = default;
@@ -32,6 +36,7 @@ class SlotView {
 
   std::uint64_t bytes_ = 0;
   std::unique_ptr<PeerBuffer> gpu_;  // null: host memory
+  UniqueFd fd_;                      // of host memory
   Mapping mapping_;                  // the buffer, or as much memory as the largest bucket so far took
   std::uint64_t window_begin_ = 0;   // where in the buffer the bytes of mapping_ begin
 };

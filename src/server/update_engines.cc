@@ -56,10 +56,10 @@ void UpdateSession::remember_dialect_found(bool update_ok) {
 
 Result<Dialect> UpdateSession::session_dialect() const {
   if (kind_ == EngineKind::ckpt) return Dialect::native;
-  if (server_.device_->kind() == "host")
-    return Status(StatusCode::unsupported, Scope::operation, "an engine of kind {} maps GPU memory, and this rank's device is host memory",
-                  ckpt::name(kind_))
-        .advise("use --device cuda where there are GPUs, or a `ckpt-engine engine`");
+  if (server_.device_->kind() == "host" && (target_.dialect == Dialect::one || target_.dialect == Dialect::two))
+    return Status(StatusCode::unsupported, Scope::operation, "workers of dialect {} map GPU memory, and this rank's device is host memory",
+                  ckpt::name(target_.dialect))
+        .advise("use --dialect auto and ckpt_engine's worker in the engine, or --device cuda where there are GPUs");
   return target_.dialect;
 }
 

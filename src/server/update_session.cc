@@ -125,7 +125,8 @@ Status UpdateSession::open() {
     options.worker_key = server_.device_->key();
     CKPT_ASSIGN_OR_RETURN(options.dialect, session_dialect());
     options.expected = expected_;
-    registration_.buckets->encode(options.dialect);
+    // Of host memory only native workers can take anything; others are sent away when they come.
+    registration_.buckets->encode(server_.device_->kind() == "host" ? Dialect::native : options.dialect);
     CKPT_ASSIGN_OR_RETURN(session_, open_session(options, stop_));
     address = server_.device_->key() + "\n" + session_->address();
   }
@@ -168,7 +169,8 @@ Result<UpdateReport> UpdateSession::report() {
   report.num_frames = registration_.buckets->size();
   report.num_slots = plan.num_slots;
   report.slot_bytes = plan.slot_bytes;
-  report.verified = kind_ == EngineKind::ckpt && registration_.options.verify;
+  const bool checks_host_memory = session_ && session_->dialect() == Dialect::native && server_.device_->host_addressable();
+  report.verified = registration_.options.verify && (kind_ == EngineKind::ckpt || checks_host_memory);
   report.lane = server_.collective_->lane();
   report.notes = plan.warnings;
   if (report.num_idle_groups > 0)

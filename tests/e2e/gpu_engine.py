@@ -1,4 +1,5 @@
-"""published_engine.py with a worker process for each GPU. Usage: gpu_engine.py PACKAGE_DIR vllm|sglang PORT_FILE KEY…    (the GPUs' UUIDs, "GPU-…")
+"""published_engine.py with a worker process for each GPU. Usage: gpu_engine.py PACKAGE_DIR vllm|sglang PORT_FILE KEY…
+A key is a GPU's UUID, "GPU-…"; or "rank:N" for the Nth worker of a vLLM on the CPU, which has our worker extension and finds its sender itself.
 
 POST /control   as published_engine.py, and {"worker": n} for the one worker that it is meant for (else all), "die_in_load": k: it kills itself in its kth
 """
@@ -8,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import types
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -24,9 +26,26 @@ class GpuModel(Model):
         super().load_weights(weights)
 
 
+class ColocatedModel(GpuModel):
+    """Of a worker process with vLLM's worker extension: what it needs of a worker, over this model."""
+
+    def session(self, worker, addresses: dict, load):
+        utils = types.ModuleType("vllm.model_executor.model_loader.utils")
+        utils.process_weights_after_loading = lambda *_: self.hook()
+        sys.modules[utils.__name__] = utils
+
+        class Worker(worker.VllmColocateWorkerExtension):
+            rank = int(self.key.split(":")[1])
+            device = types.SimpleNamespace(index=None)
+            model_config = None
+            model_runner = types.SimpleNamespace(model=types.SimpleNamespace(load_weights=load))
+
+        Worker().update_weights_from_ipc(addresses)
+
+
 def work(package: Path, key: str, pipe):
     """A worker process: one update for each message."""
-    worker, model = import_worker(package), GpuModel(key)
+    worker, model = import_worker(package), (ColocatedModel if key.startswith("rank:") else GpuModel)(key)
     while True:
         try:
             addresses, control = pipe.recv()

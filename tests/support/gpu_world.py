@@ -15,6 +15,7 @@ PACKAGES = Path(sys.prefix) / "checkpoint-engine"
 ENGINE = Path(__file__).resolve().parent.parent / "e2e" / "gpu_engine.py"
 # Version → door, whether it answers a failed bucket (0.1.2 only disconnects).
 WORKERS = {"0.1.2": ("sglang", False), "0.2.1": ("vllm", True), "0.3.4": ("vllm", True), "0.4.2": ("sglang", True)}
+OURS = Path(__file__).resolve().parents[2] / "python"  # in the place of a version: our own worker
 TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F8_E4M3": "float8_e4m3fn", "U8": "uint8", "I64": "int64"}
 
 
@@ -31,11 +32,12 @@ def digests(checkpoint: Path) -> dict:
 class GpuEngine(PublishedServer):
     """An engine with a worker process for each key."""
 
-    def __init__(self, directory: Path, version: str, keys: list[str]):
-        self.kind, self.answers_errors = WORKERS[version]
+    def __init__(self, directory: Path, version: str, keys: list[str], kind: str = ""):
+        self.kind, self.answers_errors = (kind, True) if version == "ours" else WORKERS[version]
         self.num_gpus = len(keys)
         port_file = directory / "engine-port"
-        super().__init__(directory, [str(ENGINE), str(PACKAGES / version), self.kind, str(port_file), *keys], port_file, start_new_session=True)
+        package = OURS if version == "ours" else PACKAGES / version
+        super().__init__(directory, [str(ENGINE), str(package), self.kind, str(port_file), *keys], port_file, start_new_session=True)
 
     def workers(self) -> list[int]:
         return []  # its process group ends them
@@ -64,9 +66,9 @@ class RanksOnGpus(World):
 class GpuWorld(RanksOnGpus):
     """And one engine, with the workers of a published package."""
 
-    def __init__(self, path: Path, version: str, num_gpus: int, keys: list[str] | None = None):
+    def __init__(self, path: Path, version: str, num_gpus: int, keys: list[str] | None = None, kind: str = ""):
         super().__init__(path)
-        self.engines.append(GpuEngine(path, version, keys or [key_of_gpu(number) for number in range(num_gpus)]))
+        self.engines.append(GpuEngine(path, version, keys or [key_of_gpu(number) for number in range(num_gpus)], kind))
         self.num_gpus = num_gpus
 
     @property

@@ -1,4 +1,4 @@
-"""A stand-in for torch where there is no GPU: what the workers of checkpoint-engine use of it, over plain memory.
+"""A stand-in for torch where there is no GPU: what the workers of checkpoint-engine and ours use of it, over plain memory.
 
 Everything that the engine channel's pickles name is here under its real name. A CUDA IPC handle is that of a software GPU, or the path of a file (cuda.open_memory).
 """
@@ -30,6 +30,9 @@ for _size, _names in _ITEM_SIZES.items():
         globals()[_name] = dtype(_name, _size)
 
 
+__version__ = "0"
+
+
 class Size(tuple):
     def numel(self) -> int:
         return prod(self)
@@ -54,8 +57,29 @@ class Tensor:
         assert len(cut) == part.stop - part.start, "outside the buffer"
         return Tensor(cut, self.dtype, Size((len(cut),)))
 
+    def numel(self) -> int:
+        return self.shape.numel()
+
+    def storage_offset(self) -> int:
+        return 0  # as_strided is used on whole buffers only
+
     def view(self, to=None, *, dtype: dtype | None = None) -> "Tensor":
+        if isinstance(to, globals()["dtype"]):
+            to, dtype = None, to
         if dtype is not None:
             assert len(self.data) % dtype.itemsize == 0
             return Tensor(self.data, dtype, Size((len(self.data) // dtype.itemsize,)))
         return Tensor(self.data, self.dtype, Size(to))
+
+
+def frombuffer(memory, *, dtype: dtype) -> Tensor:
+    data = memoryview(memory)
+    return Tensor(data, dtype, Size((len(data) // dtype.itemsize,)))
+
+
+def as_strided(tensor: Tensor, shape: tuple, stride: tuple, storage_offset: int) -> Tensor:
+    """Of a flat tensor, without gaps."""
+    assert len(tensor.shape) == 1 and stride == tuple(prod(max(n, 1) for n in shape[i + 1 :]) for i in range(len(shape)))
+    begin, size = storage_offset * tensor.dtype.itemsize, prod(shape) * tensor.dtype.itemsize
+    assert begin + size <= len(tensor.data), "outside the buffer"
+    return Tensor(tensor.data[begin : begin + size], tensor.dtype, Size(shape))

@@ -11,7 +11,11 @@ def device_count() -> int:
     return 1
 
 
-def synchronize() -> None:
+def is_initialized() -> bool:
+    return True
+
+
+def synchronize(device=None) -> None:
     pass
 
 

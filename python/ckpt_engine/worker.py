@@ -1,0 +1,141 @@
+"""The worker inside an engine: receives the weights of an update and gives them to the engine's loader.
+
+The names, arguments and behaviour of the reference's `checkpoint_engine.worker`. It serves our own sender (native messages; GPU or host memory) and the
+reference's (pickles, which are read as data). Tensors are views of the sender's buffer: they are gone when `run` has returned and the sender has been
+answered, so what must stay is to be copied. torch is imported when the first update comes.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple, TypedDict
+
+from . import _receiver, errors
+
+if TYPE_CHECKING:
+    import torch
+
+    from ._views import SenderBuffer
+
+
+class FlattenedTensorMetadata(TypedDict):
+    """One tensor of a bucket, as the reference's messages have it. Kept for those who import the name: nothing here makes or takes one."""
+
+    name: str
+    shape: torch.Size
+    dtype: torch.dtype
+    offset: int
+
+
+Weights = List[Tuple[str, "torch.Tensor"]]
+Run = Callable[[Weights], None]
+PostHook = Callable[[], None]
+
+
+def update_weights_from_ipc(zmq_ctx: Any, zmq_handle: str, device_id: Optional[int], *, run: Run, post_hook: Optional[PostHook] = None) -> None:
+    """Receives one update, to its end.
+
+    zmq_ctx: not used; the reference's callers give one. zmq_handle: this worker's address in the handle map. device_id: index of its GPU, on which the
+    sender's buffer is mapped (None on the CPU). run: called with the (name, tensor) pairs of each bucket. post_hook: called once when everything has
+    come and the buffer is let go.
+
+    An exception of `run` or `post_hook` is told to the sender, by type and text, and raised here when the sender has let go. Raises CancelledError when
+    the sender aborts (another worker failed), UnavailableError when it dies. Ctrl-C ends it within 100 ms.
+    """
+    del zmq_ctx
+    with _receiver.Receiver(zmq_handle) as receiver:
+        _serve(receiver, device_id, run, post_hook)
+
+
+def _serve(receiver: _receiver.Receiver, device_id: Optional[int], run: Run, post_hook: Optional[PostHook]) -> None:
+    buffer: Optional[SenderBuffer] = None
+    failure: Optional[Exception] = None
+    try:
+        while True:
+            kind = receiver.next()
+            if kind == _receiver.END:
+                return
+            try:
+                if kind == _receiver.HANDLE:
+                    buffer = _map_buffer(receiver, device_id)
+                elif kind == _receiver.BUCKET and buffer is not None:
+                    run(buffer.views(receiver))
+                    buffer.synchronize()
+                elif kind == _receiver.RELEASE and buffer is not None:
+                    release, buffer = buffer.release, None
+                    release()
+                elif kind == _receiver.FINISH and post_hook is not None:
+                    post_hook()
+            except Exception as error:  # noqa: BLE001  whatever a loader raises
+                failure = error
+                receiver.answer(_text_of(error))
+            else:
+                receiver.answer()
+    except errors.CkptError:
+        if failure is None:
+            raise
+    assert failure is not None  # nothing else ends the loop
+    raise failure  # the sender has been told, and has let go
+
+
+def _map_buffer(receiver: _receiver.Receiver, device_id: Optional[int]) -> SenderBuffer:
+    from ._views import SenderBuffer
+
+    return SenderBuffer(receiver, device_id)
+
+
+def _text_of(error: Exception) -> str:
+    return "".join(traceback.format_exception_only(type(error), error)).strip()
+
+
+class VllmColocateWorkerExtension:
+    """What vLLM's workers get with `--worker-extension-cls ckpt_engine.worker.VllmColocateWorkerExtension`: a method for `/collective_rpc`.
+
+    vLLM mixes it into its worker class, which provides `device`, `rank`, `model_runner` and `model_config`.
+    """
+
+    def update_weights_from_ipc(self, zmq_handles: Dict[str, str]) -> None:
+        """Receives one update. zmq_handles: device key → address, of all workers of the engine. Raises KeyError where this worker has none, else as
+        update_weights_from_ipc()."""
+        run, post_hook = vllm_load_functions(self)
+        update_weights_from_ipc(None, zmq_handles[_device_key(self, zmq_handles)], _device_index(self), run=run, post_hook=post_hook)
+
+
+def vllm_load_functions(worker: Any) -> Tuple[Run, PostHook]:
+    """What a vLLM worker does with each bucket, and at the end: loads the model and its drafter, then their work after loading."""
+    models = [worker.model_runner.model]
+    drafter = getattr(getattr(worker.model_runner, "drafter", None), "model", None)
+    if drafter is not None:
+        models.append(drafter)
+
+    def run(weights: Weights) -> None:
+        for model in models:
+            model.load_weights(weights)
+
+    def post_hook() -> None:
+        from vllm.model_executor.model_loader.utils import process_weights_after_loading
+
+        for model in models:
+            process_weights_after_loading(model, worker.model_config, worker.device)
+
+    return run, post_hook
+
+
+def _device_index(worker: Any) -> Optional[int]:
+    index: Optional[int] = worker.device.index if worker.device is not None else None
+    return index
+
+
+def _device_key(worker: Any, zmq_handles: Dict[str, str]) -> str:
+    """The key of this worker's sender: by GPU, or on the CPU by place: worker r of the engine has the r-th of the engine's ranks."""
+    on_host = sorted((key for key in zmq_handles if key.startswith("HOST-")), key=lambda key: int(key.rsplit("-", 1)[1]))
+    if on_host:
+        if worker.rank >= len(on_host):
+            raise KeyError(f"worker {worker.rank} of the engine has no sender among {', '.join(on_host)}: --inference-parallel-size is too small")
+        return on_host[int(worker.rank)]
+    from vllm.platforms import current_platform
+
+    key: str = current_platform.get_device_uuid(worker.device.index)
+    if key not in zmq_handles:
+        raise KeyError(f"the worker's device {key} has no sender among {', '.join(sorted(zmq_handles))}")
+    return key
