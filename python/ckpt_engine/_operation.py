@@ -27,20 +27,20 @@ def run(name: str, *arguments: Any, progress: Optional[Progress] = None, call_en
     replies = _Replies(loaded, operation)
     try:
         call(name, *arguments, ctypes.byref(operation))
-        _wait(loaded, operation, progress, call_engines, replies)
+        try:
+            _wait(loaded, operation, progress, call_engines, replies)
+        except BaseException as raised:
+            loaded.ckpt_operation_cancel(operation, f"{type(raised).__name__} in the caller".encode())
+            raise
         result, error = c_char_p(), c_void_p()
         code = loaded.ckpt_operation_result(operation, ctypes.byref(result), ctypes.byref(error))
         if code != 0:
             raise exception_of(loaded, code, error)
         return text(result.value)
-    except BaseException as error_:
-        if operation:
-            loaded.ckpt_operation_cancel(operation, f"{type(error_).__name__} in the caller".encode())
-        raise
     finally:
         replies.close()
         if operation:
-            loaded.ckpt_operation_free(operation)  # waits until it has ended
+            loaded.ckpt_operation_free(operation)  # one that still runs is cancelled, and waited for
 
 
 def _wait(loaded: ctypes.CDLL, operation: c_void_p, progress: Optional[Progress], call_engines: Optional[CallEngines], replies: _Replies) -> None:

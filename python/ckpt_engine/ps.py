@@ -224,7 +224,7 @@ class ParameterServer:
             self._gathered = ""
 
     def _forget_empty(self, name: str) -> None:
-        if self._empty == name:
+        if name and self._empty == name:
             self._unregister(name, free_memory=False)
             self._empty = ""
 
