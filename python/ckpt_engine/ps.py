@@ -7,27 +7,19 @@ from __future__ import annotations
 
 import ctypes
 import json
-import logging
 import os
-import threading
-import weakref
-from ctypes import c_char_p, c_void_p
+from ctypes import c_char_p
 from datetime import timedelta
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
-from . import _library, _operation, distributed, errors
-from ._caller import Caller
+from . import _operation, _torch_group, distributed, errors
+from ._caller import EnginesCall, RequestFunction
 from ._library import Source
+from ._rank import Rank, Timeout, as_json, log, milliseconds, need
 from .data_types import MemoryBufferMetaList
 from .metas import Metas, from_json
 
-log = logging.getLogger("ckpt_engine")
-
-Timeout = Union[timedelta, float]
-RequestFunction = Callable[[List[Tuple[str, str]]], Any]
 TEN_MINUTES = timedelta(minutes=10)
-_MOST_MS = 2**32 - 1
-_FAREWELL_MS = 10_000
 _PATIENCE_S = 5.0  # with an engines' call that has not returned though its update failed
 
 
@@ -61,33 +53,28 @@ class ParameterServer:
         settings: Optional[Mapping[str, Any]] = None,
         progress: Optional[_operation.Progress] = None,
     ) -> None:
-        _need(rank is None or rank >= 0, f"rank {rank}: ranks count from 0")
-        _need(world_size is None or world_size > 0, f"world_size {world_size}: there is one rank at least")
-        _need(rank is None or world_size is None or rank < world_size, f"rank {rank} of {world_size}: ranks count from 0")
-        _need(gpu_count is None or gpu_count > 0, f"gpu_count {gpu_count}: give the number of GPUs of a host")
-        _need(mem_fraction is None or 0 < mem_fraction <= 1, f"mem_fraction {mem_fraction}: give a part of 1")
+        need(rank is None or rank >= 0, f"rank {rank}: ranks count from 0")
+        need(world_size is None or world_size > 0, f"world_size {world_size}: there is one rank at least")
+        need(rank is None or world_size is None or rank < world_size, f"rank {rank} of {world_size}: ranks count from 0")
+        need(gpu_count is None or gpu_count > 0, f"gpu_count {gpu_count}: give the number of GPUs of a host")
+        need(mem_fraction is None or 0 < mem_fraction <= 1, f"mem_fraction {mem_fraction}: give a part of 1")
         place = {"rank": rank, "world_size": world_size, "master_addr": master_addr, "master_port": master_port}
-        self._place = {key: value for key, value in place.items() if value is not None}
+        given = {key: value for key, value in place.items() if value is not None}
         self._auto_pg = auto_pg
-        self._progress = progress
-        self._joined: Optional[Dict[str, Any]] = None
         self._member = False  # has joined, as scripts see it: a group that was left is kept for the next time
+        self._made_torch_group = False
         self._registered: Dict[str, bool] = {}  # name: whether it uses the shared memory pool
         self._empty = ""  # the name that gather_metas registered, since this rank holds nothing of it
         self._gathered = ""
         self._metas: Optional[Metas] = None
-        self._busy = threading.Lock()
-        self._caller = Caller()
-        self._server = c_void_p()
-        _library.call("ckpt_server_create", _json({key: str(value) for key, value in (settings or {}).items()}), ctypes.byref(self._server))
-        self._end = weakref.finalize(self, _end, self._server.value, self._caller)
+        self._native = Rank(given, settings or {}, progress)
         distributed.follow(self)
 
     def close(self) -> None:
         """Gives the memory back and leaves the group. The server is of no use afterwards. Also done when it is collected, and at the process's end."""
-        with self._one_at_a_time():
-            self._end()
-            self._server, self._joined, self._member = c_void_p(), None, False
+        with self._native:
+            self._native.close()
+            self._member = False
             self._registered.clear()
 
     def __enter__(self) -> ParameterServer:
@@ -104,51 +91,52 @@ class ParameterServer:
     @property
     def rank(self) -> int:
         """This process's rank. Known when it has joined, before that if it was given."""
-        return int(self._known("rank"))
+        return int(self._native.known("rank"))
 
     @property
     def world_size(self) -> int:
         """Number of ranks. Known when this process has joined, before that if it was given."""
-        return int(self._known("world_size"))
+        return int(self._native.known("world_size"))
 
     @property
     def device_uuid(self) -> str:
         """This rank's key in the engines' map: "GPU-…", or "HOST-…" in host memory. Known when it has joined."""
-        return str(self._known("device_key"))
-
-    def _known(self, key: str) -> Any:
-        value = (self._joined or self._place).get(key)
-        if value is None:
-            raise errors.FailedPreconditionError(f"{key} is not known before this process has joined the group", advice="call init_process_group() first")
-        return value
+        return str(self._native.known("device_key"))
 
     # ---- the group
 
     def init_process_group(self, *, timeout: Timeout = TEN_MINUTES) -> None:
-        """Joins the group and finds the device; nothing happens where that is done already. A collective call.
+        """Joins the group and finds the device; nothing happens where that is done already. A collective call. Where torch is imported and has no group of
+        its own, it gets one too, until the next update ends: scripts use its barrier.
 
         Raises DeadlineExceededError naming the ranks that did not come, UnsupportedError for a device that is not there, InvalidArgumentError where two
         ranks have one GPU, or the environment contradicts itself.
         """
-        with self._one_at_a_time():
+        with self._native:
             self._join(timeout)
+            self._made_torch_group = self._made_torch_group or _torch_group.make(milliseconds(timeout) / 1000)
 
     def leave_process_group(self) -> None:
         """This process is no member until it joins again, which costs nothing then: connections and checkpoints stay until `close`. Not collective."""
-        with self._one_at_a_time():
+        with self._native:
             self._member = False
+            self._end_torch_group()
 
     def store_based_barrier(self, timeout: Timeout = timedelta(minutes=5)) -> None:
         """Returns when every rank has called it. A collective call. Errors: those of distributed.barrier."""
-        with self._one_at_a_time():
+        with self._native:
             self._need_group(timeout)
-            self._run("ckpt_server_barrier_start", b"script", timeout=timeout)
+            self._native.run("ckpt_server_barrier_start", b"script", timeout=timeout)
 
     def _join(self, timeout: Timeout) -> None:
-        if self._joined is None:
-            self._joined = json.loads(self._run("ckpt_server_join_start", _json(self._place), timeout=timeout))
-            distributed.follow(self)
+        self._native.join(timeout)
+        distributed.follow(self)
         self._member = True
+
+    def _end_torch_group(self) -> None:
+        if self._made_torch_group:
+            self._made_torch_group = False
+            _torch_group.end()
 
     def _need_group(self, timeout: Timeout) -> None:
         if not self._member and not self._auto_pg:
@@ -181,9 +169,9 @@ class ParameterServer:
         Joins the group first, if auto_pg is set. On an error nothing is left behind, and a name that was registered before stays whole:
         AlreadyExistsError, NotFoundError (a file), DataCorruptionError, InvalidArgumentError, ResourceExhaustedError.
         """
-        _need(not isinstance(files, (str, bytes)), "files: give a list of paths")
-        _need(directory is None or not (files or named_tensors), "give a directory, or files and tensors, not both")
-        with self._one_at_a_time():
+        need(not isinstance(files, (str, bytes)), "files: give a list of paths")
+        need(directory is None or not (files or named_tensors), "give a directory, or files and tensors, not both")
+        with self._native:
             self._need_group(timeout)
             self._forget_empty(checkpoint_name)
             user = next((name for name, shared in self._registered.items() if shared), None)
@@ -205,12 +193,12 @@ class ParameterServer:
             tensors=seen.array,
             num_tensors=len(seen),
         )
-        self._run("ckpt_server_register_start", name.encode(), ctypes.byref(source), _json(options), timeout=timeout)
+        self._native.run("ckpt_server_register_start", name.encode(), ctypes.byref(source), as_json(options), timeout=timeout)
 
     def unregister_checkpoint(self, checkpoint_name: str, force: bool = False) -> None:
         """Forgets a checkpoint and gives its memory back to the system; that of the shared memory pool only with `force`. A name that is not registered is
         told in the log, and well."""
-        with self._one_at_a_time():
+        with self._native:
             self._forget_empty(checkpoint_name)
             if checkpoint_name not in self._registered:
                 log.warning("unregister_checkpoint: no checkpoint is named %s", checkpoint_name)
@@ -219,7 +207,7 @@ class ParameterServer:
             del self._registered[checkpoint_name]
 
     def _unregister(self, name: str, free_memory: bool) -> None:
-        _library.call("ckpt_server_unregister", self._server, name.encode(), int(free_memory))
+        self._native.call("ckpt_server_unregister", name.encode(), int(free_memory))
         if name == self._gathered:
             self._gathered = ""
 
@@ -233,13 +221,13 @@ class ParameterServer:
 
         Raises InvalidArgumentError for a tensor that two ranks hold, and what the group raises.
         """
-        with self._one_at_a_time():
+        with self._native:
             self._need_group(timeout)
             if checkpoint_name not in self._registered and checkpoint_name != self._empty:
                 self._forget_empty(self._empty)
                 self._register(checkpoint_name, None, (), {}, {}, timeout)
                 self._empty = checkpoint_name
-            self._run("ckpt_server_gather_metas_start", checkpoint_name.encode(), timeout=timeout)
+            self._native.run("ckpt_server_gather_metas_start", checkpoint_name.encode(), timeout=timeout)
             self._gathered, self._metas = checkpoint_name, None
 
     def get_metas(self) -> Dict[int, MemoryBufferMetaList]:
@@ -252,16 +240,14 @@ class ParameterServer:
         """What was gathered last, as a JSON document (docs/format/metas.md). Raises FailedPreconditionError before gather_metas."""
         if not self._gathered:
             raise errors.FailedPreconditionError("no metas have been gathered", advice="call gather_metas(name) first")
-        with self._one_at_a_time():
-            document = c_char_p()
-            _library.call("ckpt_server_metas", self._server, self._gathered.encode(), ctypes.byref(document))
-            return _library.text(document.value)
+        with self._native:
+            return self._native.metas_json(self._gathered)
 
     def load_metas(self, metas: Mapping[int, MemoryBufferMetaList]) -> None:
         """Takes metas that another job's get_metas gave, by rank: what an update of chosen `ranks` would read from. Raises InvalidArgumentError for else."""
         loaded = Metas(metas)
         loaded.document = getattr(metas, "document", "")
-        _need(all(type(rank) is int and isinstance(held, MemoryBufferMetaList) for rank, held in loaded.items()), "metas: give what get_metas() returned")
+        need(all(type(rank) is int and isinstance(held, MemoryBufferMetaList) for rank, held in loaded.items()), "metas: give what get_metas() returned")
         self._metas = loaded
 
     # ---- updates
@@ -277,17 +263,20 @@ class ParameterServer:
         NotFoundError, FailedPreconditionError, ResourceExhaustedError (nothing was started); UnavailableError, DeadlineExceededError, RemoteError and
         DataCorruptionError name stage, bucket and rank, the same on all ranks.
         """
-        _need(callable(req_func), "req_func: give a function that takes a list of (device uuid, socket address)")
+        need(callable(req_func), "req_func: give a function that takes a list of (device uuid, socket address)")
         if ranks:
             raise errors.UnsupportedError("an update of chosen ranks is not offered", advice="leave ranks out: all ranks get the weights")
-        with self._one_at_a_time():
+        with self._native:
             self._need_group(timeout)
-            call = _EnginesCall(self._caller, req_func)
+            call = EnginesCall(self._native.caller, req_func)
             try:
-                report = self._run("ckpt_server_update_start", checkpoint_name.encode(), b"{}", timeout=timeout, call_engines=call.start)
+                report = self._native.run("ckpt_server_update_start", checkpoint_name.encode(), b"{}", timeout=timeout, call_engines=call.start)
             except errors.CkptError as error:
                 call.wait(_PATIENCE_S)
                 raise error from call.raised
+            finally:
+                if self._auto_pg:
+                    self._end_torch_group()
             return dict(json.loads(report))
 
     def update_engines(
@@ -307,7 +296,7 @@ class ParameterServer:
 
         `endpoints`: the HTTP addresses of this host's engines; each is driven by the first of `inference_parallel_size` ranks.
         """
-        _need(not isinstance(endpoints, str), "endpoints: give a list of addresses")
+        need(not isinstance(endpoints, str), "endpoints: give a list of addresses")
         target = {
             "endpoints": list(endpoints),
             "engine": engine,
@@ -317,86 +306,6 @@ class ParameterServer:
             "dialect": dialect,
             "keep_slots": keep_slots,
         }
-        with self._one_at_a_time():
+        with self._native:
             self._need_group(timeout)
-            return dict(json.loads(self._run("ckpt_server_update_start", checkpoint_name.encode(), _json(target), timeout=timeout)))
-
-    # ---- how calls are made
-
-    def _run(self, name: str, *arguments: Any, timeout: Timeout, call_engines: Optional[_operation.CallEngines] = None) -> str:
-        return _operation.run(name, self._server, *arguments, _milliseconds(timeout), progress=self._progress, call_engines=call_engines)
-
-    def _one_at_a_time(self) -> _OneAtATime:
-        return _OneAtATime(self)
-
-
-class _OneAtATime:
-    """Holds the server for one call; another one meanwhile, also from within req_func, is an error rather than a wait for ever."""
-
-    def __init__(self, server: ParameterServer) -> None:
-        self._server = server
-
-    def __enter__(self) -> None:
-        if not self._server._busy.acquire(blocking=False):
-            raise errors.FailedPreconditionError("another call of this ParameterServer is under way", advice="make one call at a time, and none in req_func")
-        if not self._server._server:
-            self._server._busy.release()
-            raise errors.FailedPreconditionError("this ParameterServer is closed")
-
-    def __exit__(self, *_: object) -> None:
-        self._server._busy.release()
-
-
-class _EnginesCall:
-    """One update's call of req_func."""
-
-    def __init__(self, caller: Caller, req_func: RequestFunction) -> None:
-        self._caller = caller
-        self._req_func = req_func
-        self._returned = threading.Event()
-        self._returned.set()
-        self.raised: Optional[BaseException] = None
-
-    def start(self, addresses: str, say: Callable[[Optional[str]], None]) -> None:
-        pairs: List[Tuple[str, str]] = [(key, address) for key, address in json.loads(addresses)]
-        self._returned.clear()
-        self._caller.start(lambda: self._make(pairs, say))
-
-    def _make(self, pairs: List[Tuple[str, str]], say: Callable[[Optional[str]], None]) -> None:
-        failed = None
-        try:
-            self._req_func(pairs)
-        except BaseException as error:  # of the script's own kind: it ends the update, which says so
-            self.raised = error
-            failed = str(error) if isinstance(error, errors.CkptError) else f"{type(error).__name__}: {error}"
-        say(failed)
-        self._returned.set()
-
-    def wait(self, seconds: float) -> None:
-        """Until the call has returned; returns at once where none was made."""
-        self._returned.wait(seconds)
-
-
-def _end(server: Optional[int], caller: Caller) -> None:
-    caller.close()
-    try:
-        _operation.run("ckpt_server_leave_start", server, _FAREWELL_MS)  # the others may still need this rank's store
-    except errors.CkptError as error:
-        log.debug("leaving the group: %s", error)
-    finally:
-        _library.library().ckpt_server_free(server)
-
-
-def _need(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise errors.InvalidArgumentError(otherwise)
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value).encode()
-
-
-def _milliseconds(timeout: Timeout) -> int:
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
-    _need(seconds > 0, f"timeout {timeout}: give a time above 0")
-    return min(_MOST_MS, max(1, round(seconds * 1000)))
+            return dict(json.loads(self._native.run("ckpt_server_update_start", checkpoint_name.encode(), as_json(target), timeout=timeout)))
