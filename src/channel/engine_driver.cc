@@ -2,8 +2,10 @@
 
 #include <atomic>
 
+#include "channel/engine_hold.h"
 #include "channel/engine_protocol.h"
 #include "channel/http_call.h"
+#include "channel/worker_results.h"
 #include "os/wait_fd.h"
 
 namespace ckpt {
@@ -19,11 +21,12 @@ constexpr std::size_t kProbeReplyBytes = 64 * 1024;
 /// The update call: an HttpCall whose reply is judged by the engine's protocol.
 class HttpEngineCall final : public EngineCall {
  public:
-  HttpEngineCall(const EngineProtocol& protocol, std::string what, Deadline deadline)
-      : protocol_(protocol), what_(std::move(what)), deadline_(deadline) {}
+  HttpEngineCall(const EngineProtocol& protocol, std::string what, std::map<std::string, std::string> addresses, Deadline deadline)
+      : protocol_(protocol), what_(std::move(what)), addresses_(std::move(addresses)), deadline_(deadline) {}
 
   Status start(const HttpUrl& url, HttpRequest request, std::function<void(const Status&)> on_reply) {
     auto on_end = [this, on_reply = std::move(on_reply)](const Result<HttpReply>& reply) {
+      if (reply.ok()) weights_ = results_of(*reply).weights;
       answered_ = reply.ok();
       if (on_reply) on_reply(judge(reply));
     };
@@ -38,17 +41,28 @@ class HttpEngineCall final : public EngineCall {
   }
   [[nodiscard]] bool done() const override { return call_->done(); }
   [[nodiscard]] bool answered() const override { return answered_; }
+  [[nodiscard]] EngineWeights weights() const override { return weights_; }
   void cancel() noexcept override { call_->cancel(Status(StatusCode::cancelled, Scope::operation, "{}: cancelled", what_)); }
 
  private:
   [[nodiscard]] Status judge(const Result<HttpReply>& reply) const {
-    return (reply.ok() ? judge_update_reply(protocol_, what_, *reply) : reply.status()).at_stage("hand-over");
+    Status status = reply.ok() ? judge_update_reply(protocol_, what_, *reply) : reply.status();
+    if (status.ok()) status = results_of(*reply).status;
+    return status.at_stage("hand-over");
+  }
+
+  // What the workers themselves say, where the engine passes it on.
+  [[nodiscard]] WorkerResults results_of(const HttpReply& reply) const {
+    if (protocol_.kind != EngineKind::vllm || reply.status != 200 || reply.body.empty()) return {};
+    return judge_worker_results(what_, reply.body, addresses_);
   }
 
   const EngineProtocol protocol_;
   const std::string what_;
+  const std::map<std::string, std::string> addresses_;
   const Deadline deadline_;
   std::atomic<bool> answered_ = false;
+  std::atomic<EngineWeights> weights_ = EngineWeights::unknown;
   std::unique_ptr<HttpCall> call_;
 };
 
@@ -63,14 +77,33 @@ class HttpEngineDriver final : public EngineDriver {
 
   Status wait_ready(Deadline deadline, const AbortSignal& abort) override { return poll_until_ready(deadline, abort).at_stage("connect"); }
 
+  Status prepare(Deadline deadline, const AbortSignal& abort) override {
+    if (kind_ != EngineKind::vllm) return Status::success();
+    CKPT_ASSIGN_OR_RETURN(holds_, hold_requests(poster(deadline, abort), notes_));
+    return Status::success();
+  }
+
+  Status settle(const std::optional<std::string>& new_version, Deadline deadline, const AbortSignal& abort) override {
+    if (kind_ != EngineKind::vllm) return Status::success();
+    const EnginePost post = poster(deadline, abort);
+    if (new_version) CKPT_RETURN_IF_ERROR(announce_weights(post, *new_version, notes_));
+    if (!holds_) return Status::success();
+    CKPT_RETURN_IF_ERROR(let_requests_go_on(post));
+    holds_ = false;
+    return Status::success();
+  }
+  [[nodiscard]] bool holds() const override { return holds_; }
+  [[nodiscard]] const std::vector<std::string>& notes() const override { return notes_; }
+
   Result<std::unique_ptr<EngineCall>> start_update(const UpdateRequest& request, std::function<void(const Status&)> on_reply) override {
     if (kind_ == EngineKind::automatic)
       return Status(StatusCode::failed_precondition, Scope::operation, "engine {}: its kind is not known before wait_ready", endpoint_);
     CKPT_ASSIGN_OR_RETURN(const EngineProtocol protocol, engine_protocol(kind_));
     HttpRequest http = request_for("POST", protocol.update_path);
-    http.body = update_body(kind_, request, options_.post_timeout);
+    http.body = update_body(kind_, request);
     http.timeout = options_.post_timeout;
-    auto call = std::make_unique<HttpEngineCall>(protocol, fmt::format("POST {}{}", endpoint_, http.path), Deadline::after(options_.post_timeout));
+    auto call = std::make_unique<HttpEngineCall>(protocol, fmt::format("POST {}{}", endpoint_, http.path), request.addresses,
+                                                 Deadline::after(options_.post_timeout));
     CKPT_RETURN_IF_ERROR(call->start(url_, std::move(http), std::move(on_reply)));
     return std::unique_ptr<EngineCall>(std::move(call));
   }
@@ -97,6 +130,17 @@ class HttpEngineDriver final : public EngineDriver {
     request.max_reply_bytes = kProbeReplyBytes;
     CKPT_ASSIGN_OR_RETURN(const std::unique_ptr<HttpCall> call, HttpCall::start(url_, std::move(request)));
     return call->wait(deadline.capped(kProbeTimeout), abort);
+  }
+
+  // Engines answer these routes between two of their steps, some after they have let running requests end.
+  [[nodiscard]] EnginePost poster(Deadline deadline, const AbortSignal& abort) const {
+    return [this, deadline, &abort](const std::string& path, const std::string& body) -> Result<HttpReply> {
+      HttpRequest request = request_for("POST", path);
+      request.body = body;
+      request.timeout = options_.post_timeout;
+      CKPT_ASSIGN_OR_RETURN(const std::unique_ptr<HttpCall> call, HttpCall::start(url_, std::move(request)));
+      return call->wait(deadline, abort);
+    };
   }
 
   // True: ready. False: not yet, `last_answer` says why.
@@ -151,6 +195,8 @@ class HttpEngineDriver final : public EngineDriver {
   const HttpUrl url_;
   const std::string endpoint_;
   EngineKind kind_;
+  bool holds_ = false;
+  std::vector<std::string> notes_;
 };
 
 }  // namespace

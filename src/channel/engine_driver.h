@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/deadline.h"
 #include "ckpt/result.h"
@@ -33,6 +34,9 @@ struct UpdateRequest {
   std::string weight_version;                    ///< empty: none
 };
 
+/// Which weights an engine has after an update call, as far as its workers say: only our own worker does.
+enum class EngineWeights : std::uint8_t { unknown, old_ones, new_ones, torn };
+
 /// An HTTP call under way on a thread of its own. Destruction cancels it.
 class EngineCall {
  public:
@@ -43,6 +47,8 @@ class EngineCall {
   [[nodiscard]] virtual bool done() const = 0;
   /// Whether the engine has answered, well or not: on its side the call is over. False also when the connection was lost.
   [[nodiscard]] virtual bool answered() const = 0;
+  /// What the reply said of the weights; unknown before there is one.
+  [[nodiscard]] virtual EngineWeights weights() const = 0;
   virtual void cancel() noexcept = 0;
 };
 
@@ -56,6 +62,16 @@ class EngineDriver {
   [[nodiscard]] virtual std::string identity() const = 0;
   /// Polls the engine's readiness route (and finds out its kind, if automatic) until it can take an update. Every answer but "not yet" ends it.
   [[nodiscard]] virtual Status wait_ready(Deadline deadline, const AbortSignal& abort) = 0;
+  /// Before the first byte: the engine's requests are held, where it has a route for that and does not hold them itself (vLLM). A route that an older
+  /// engine lacks is a note; 401 is failed_precondition.
+  [[nodiscard]] virtual Status prepare(Deadline deadline, const AbortSignal& abort) = 0;
+  /// The weights are whole: requests go on. `new_version`: the weights have changed, and are called so (empty: nameless); none: they have not.
+  /// Without a prepare() that held requests, nothing is let go on. Not to be called while weights are torn: then the engine stays held.
+  [[nodiscard]] virtual Status settle(const std::optional<std::string>& new_version, Deadline deadline, const AbortSignal& abort) = 0;
+  /// Whether requests are held by us.
+  [[nodiscard]] virtual bool holds() const = 0;
+  /// What a person should know of this engine, one sentence each.
+  [[nodiscard]] virtual const std::vector<std::string>& notes() const = 0;
   /// Starts the update call. `on_reply` runs once on the call's thread as soon as the reply is there (before wait() returns).
   [[nodiscard]] virtual Result<std::unique_ptr<EngineCall>> start_update(const UpdateRequest& request,
                                                                          std::function<void(const Status&)> on_reply) = 0;

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "support/http_test_server.h"
 #include "support/matchers.h"
 
 namespace ckpt {
@@ -24,47 +25,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::Is;
 using ::testing::Not;
-
-// Polls "is it running" because the oldest httplib supported has nothing better.
-class TestServer {
- public:
-  explicit TestServer(const std::string& unix_socket = "") {
-    server.set_keep_alive_timeout(1);
-    if (unix_socket.empty()) {
-      port_ = server.bind_to_any_port("127.0.0.1");
-    } else {
-      server.set_address_family(AF_UNIX);
-      server.bind_to_port(unix_socket, 80);
-    }
-  }
-  void start() {
-    thread_ = std::thread([this] { server.listen_after_bind(); });
-    while (!server.is_running()) std::this_thread::yield();
-  }
-  ~TestServer() {
-    server.stop();
-    if (thread_.joinable()) thread_.join();
-  }
-  [[nodiscard]] std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
-  void reply(const std::string& method, const std::string& path, int status, const std::string& body) {
-    auto handler = [this, status, body](const httplib::Request& request, httplib::Response& response) {
-      last_body = request.body;
-      last_authorization = request.get_header_value("Authorization");
-      response.status = status;
-      response.set_content(body, "application/json");
-    };
-    if (method == "GET") server.Get(path, handler);
-    if (method == "POST") server.Post(path, handler);
-  }
-
-  httplib::Server server;
-  std::string last_body;
-  std::string last_authorization;
-
- private:
-  int port_ = 0;
-  std::thread thread_;
-};
+using testing::TestServer;
 
 // Accepts connections one after the other and lets `serve` do what it likes with each, once the request's first bytes are there.
 class RawServer {
@@ -129,8 +90,7 @@ TEST(EngineDriver, SendsEachEngineItsOwnBodyAndTheToken) {
   server.reply("POST", "/update_weights_from_ipc", 200, R"({"success":true,"message":"done"})");
   server.start();
   EXPECT_OK(update(*driver_of(server.url(), EngineKind::vllm, 20s, "secret")));
-  EXPECT_EQ(json::parse(server.last_body),
-            json::parse(R"({"method":"update_weights_from_ipc","args":[{"HOST-a-0":"ipc:///x"}],"kwargs":{},"timeout":20.0})"));
+  EXPECT_EQ(json::parse(server.last_body), json::parse(R"({"method":"update_weights_from_ipc","args":[{"HOST-a-0":"ipc:///x"}],"kwargs":{}})"));
   EXPECT_EQ(server.last_authorization, "Bearer secret");
   for (const EngineKind kind : {EngineKind::sglang, EngineKind::ckpt}) {
     EXPECT_OK(update(*driver_of(server.url(), kind)));
@@ -151,6 +111,18 @@ TEST(EngineDriver, JudgesEveryReply) {
   } cases[] = {
       {EngineKind::vllm, 200, "", StatusCode::ok, ""},
       {EngineKind::vllm, 200, R"({"results":[]})", StatusCode::ok, ""},
+      {EngineKind::vllm, 200, R"({"results":[null,"text"]})", StatusCode::ok, ""},
+      {EngineKind::vllm, 200, R"({"results":[{"ckpt_engine":{"session":"ipc:///x","error":null,"weights":"new"}}]})", StatusCode::ok, ""},
+      {EngineKind::vllm, 200, R"({"results":[{"ckpt_engine":{"session":"ipc:///x","error":"q_proj did not come","weights":"old"}}]})",
+       StatusCode::remote_error, "worker 0: q_proj did not come"},
+      {EngineKind::vllm, 200, R"({"results":[{"ckpt_engine":{"session":"ipc:///of the one before","error":null,"weights":"new"}}]})",
+       StatusCode::remote_error, "the reply of worker 0 belongs to another call (ipc:///of the one before)"},
+      {EngineKind::vllm, 200, R"({"results":[{"ckpt_engine":{"session":"ipc:///x","weights":"new"}},null]})", StatusCode::remote_error,
+       "the reply of worker 1 belongs to another call (it names none)"},
+      {EngineKind::vllm, 200, R"({"results":[{"ckpt_engine":{"session":"ipc:///x"}},{"ckpt_engine":{"session":"ipc:///x"}}]})",
+       StatusCode::remote_error, "the reply of worker 1 belongs to another call"},
+      {EngineKind::vllm, 200, R"({"results":[{"ckpt_engine":{}}]})", StatusCode::remote_error, "belongs to another call"},
+      {EngineKind::vllm, 200, R"({"results":3})", StatusCode::remote_error, "no \"results\""},
       {EngineKind::vllm, 200, "<html>", StatusCode::remote_error, "no \"results\""},
       {EngineKind::vllm, 400, R"({"detail":"no method"})", StatusCode::remote_error, "400: no method"},
       {EngineKind::vllm, 401, R"({"error":"Unauthorized"})", StatusCode::failed_precondition, "--api-key"},

@@ -51,11 +51,10 @@ Result<EngineProtocol> engine_protocol(EngineKind kind) {
       .advise("vllm, sglang and ckpt engines can");
 }
 
-std::string update_body(EngineKind kind, const UpdateRequest& request, Duration timeout) {
+std::string update_body(EngineKind kind, const UpdateRequest& request) {
   json body;
   if (kind == EngineKind::vllm) {
-    body = {
-        {"method", "update_weights_from_ipc"}, {"args", json::array({request.addresses})}, {"kwargs", json::object()}, {"timeout", seconds(timeout)}};
+    body = {{"method", "update_weights_from_ipc"}, {"args", json::array({request.addresses})}, {"kwargs", json::object()}};
   } else {
     body = {{"zmq_handles", request.addresses}, {"flush_cache", true}};
     body["weight_version"] = request.weight_version.empty() ? json(nullptr) : json(request.weight_version);

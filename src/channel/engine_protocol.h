@@ -20,10 +20,11 @@ struct EngineProtocol {
 /// The row of `kind`; unsupported for lmdeploy. Not for `automatic`.
 [[nodiscard]] Result<EngineProtocol> engine_protocol(EngineKind kind);
 
-/// Body of the update call.
-[[nodiscard]] std::string update_body(EngineKind kind, const UpdateRequest& request, Duration timeout);
+/// Body of the update call. vLLM is given no time-out of its own: after one its replies are mixed up. Our deadlines end the session, hence the call.
+[[nodiscard]] std::string update_body(EngineKind kind, const UpdateRequest& request);
 
 /// The reply to the update call as a status: ok only for 2xx whose body says success. `what` names method and URL.
+/// Of a vLLM the body is judged by worker_results.h.
 ///   401, 403 failed_precondition · 404 not_found · 409 failed_precondition · 501 unsupported · 503 unavailable · else remote_error with its text
 [[nodiscard]] Status judge_update_reply(const EngineProtocol& protocol, std::string_view what, const HttpReply& reply);
 

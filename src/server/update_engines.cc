@@ -12,6 +12,9 @@ namespace {
 /// A model and its draft models: bounded, so that an engine gone wild does not hold the ranks.
 constexpr std::uint32_t kMaxSessions = 8;
 
+/// How long an engine that was held may take after a failure to say what became of its weights, and to go on.
+constexpr Duration kSettleTimeout = std::chrono::seconds(4);
+
 }  // namespace
 
 Status UpdateSession::wait_ready() {
@@ -68,6 +71,8 @@ Status UpdateSession::start_call() {
   if (session_) session_->engine_asked();
   if (!leads()) return Status::success();
   CKPT_FAULT_POINT("connect.before_post");
+  CKPT_RETURN_IF_ERROR(
+      driver_->prepare(deadline_.capped(server_.settings_.duration("connect_timeout")), stop_).with_note("engine {}", driver_->endpoint()));
   UpdateRequest request;
   request.weight_version = target_.weight_version.empty() ? name_ : target_.weight_version;
   for (std::uint32_t rank = group_.first_rank; rank < group_.first_rank + group_.num_ranks; ++rank) {
@@ -137,6 +142,30 @@ bool UpdateSession::call_is_over(const Status& outcome) const {
   const auto rank = static_cast<std::uint32_t>(outcome.rank().value_or(-1));
   const bool own_engine = rank >= group_.first_rank && rank < group_.first_rank + group_.num_ranks;
   return waits_for_another_ && own_engine && outcome.code() == StatusCode::remote_error;
+}
+
+Status UpdateSession::settle() {
+  if (!leads()) return Status::success();
+  const std::string version = target_.weight_version.empty() ? name_ : target_.weight_version;
+  return driver_->settle(version, deadline_.capped(server_.settings_.duration("hook_timeout")), stop_).with_note("engine {}", driver_->endpoint());
+}
+
+/// An engine that we hold goes on when its weights are whole: no worker had begun, or all say so. Else it stays held, for its next completion would
+/// be nonsense or its end.
+Status UpdateSession::after_failure(const Status& failure) {
+  if (!leads() || !driver_ || !driver_->holds()) return failure;
+  const Deadline deadline = Deadline::after(kSettleTimeout);
+  const AbortSignal none;  // that of the update has been triggered
+  session_.reset();        // tells the worker, which answers the call then
+  if (call_) static_cast<void>(call_->wait(deadline, none));
+  const EngineWeights weights = touched_ && call_ ? call_->weights() : EngineWeights::old_ones;
+  if (weights == EngineWeights::torn || weights == EngineWeights::unknown)
+    return failure.with_note("engine {} stays paused: {}; the next complete update mends it", driver_->endpoint(),
+                             weights == EngineWeights::torn ? "its weights are torn" : "whether its weights are whole is not known");
+  const std::optional<std::string> changed = weights == EngineWeights::new_ones ? std::optional<std::string>("") : std::nullopt;
+  const Status settled = driver_->settle(changed, deadline, none);
+  if (settled.ok()) return failure.with_note("engine {} goes on with its {} weights", driver_->endpoint(), changed ? "new" : "old");
+  return failure.with_note("engine {} stays paused: {}", driver_->endpoint(), settled.message());
 }
 
 /// Those of the first session may have been freed for the engine's post-load work.

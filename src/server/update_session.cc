@@ -35,8 +35,9 @@ Result<UpdateReport> UpdateSession::run() {
   if (status.ok()) return report();
   server_.pipeline_->cancel(status);
   if (session_) session_->abort(status);
+  const Status told = after_failure(status);
   if (call_) call_->cancel();
-  return status;
+  return told;
 }
 
 Status UpdateSession::steps() {
@@ -49,7 +50,7 @@ Status UpdateSession::steps() {
   CKPT_RETURN_IF_ERROR(deliver());
   for (;;) {
     CKPT_ASSIGN_OR_RETURN(const bool another, another_session());
-    if (!another) return Status::success();
+    if (!another) return step(Stage::commit, "engines go on", &UpdateSession::settle);
     CKPT_RETURN_IF_ERROR(step(Stage::connect, "slots again", &UpdateSession::remake_slots));
     CKPT_RETURN_IF_ERROR(deliver());
   }
@@ -58,6 +59,7 @@ Status UpdateSession::steps() {
 /// One session with each worker that is there.
 Status UpdateSession::deliver() {
   CKPT_RETURN_IF_ERROR(step(Stage::connect, "workers connect", &UpdateSession::connect));
+  touched_ = true;
   CKPT_RETURN_IF_ERROR(step(Stage::handover, "transfer", &UpdateSession::transfer));
   CKPT_RETURN_IF_ERROR(step(Stage::release, "release", &UpdateSession::release));
   return step(Stage::commit, "commit", &UpdateSession::commit);
@@ -173,6 +175,7 @@ Result<UpdateReport> UpdateSession::report() {
   report.verified = registration_.options.verify && (kind_ == EngineKind::ckpt || checks_host_memory);
   report.lane = server_.collective_->lane();
   report.notes = plan.warnings;
+  if (driver_) report.notes.insert(report.notes.end(), driver_->notes().begin(), driver_->notes().end());
   if (report.num_idle_groups > 0)
     report.notes.push_back(fmt::format("{} group(s) of ranks have no endpoint: they only hold and send", report.num_idle_groups));
   if (num_sessions_ > 1) report.notes.push_back(fmt::format("workers came {} times in one update call: the engine has a draft model", num_sessions_));

@@ -3,6 +3,7 @@
 ///   plan ▸ ready (leaders wait for their engine) ▸ connect (sockets, slots, HTTP call, handle) ▸ transfer (pipeline)
 ///        ▸ release (workers let go of the buffer, native ones answer prepared) ▸ commit (workers finish, HTTP replies)
 ///        ▸ from "handle" on once more, where an engine's workers come again before it replies (a draft model)
+///        ▸ settle (engines that were held since before the call go on)
 ///
 /// Nothing is visible in any engine before every rank has agreed on release: an error before that leaves every engine with its version.
 #pragma once
@@ -42,6 +43,8 @@ class UpdateSession {
   [[nodiscard]] Status commit();
   [[nodiscard]] Result<bool> another_session();
   [[nodiscard]] Status remake_slots();
+  [[nodiscard]] Status settle();
+  [[nodiscard]] Status after_failure(const Status& failure);
 
   /// Runs a step under its stage's name and makes all ranks agree on its outcome.
   [[nodiscard]] Status step(Stage stage, const char* what, Status (UpdateSession::*work)());
@@ -69,6 +72,7 @@ class UpdateSession {
   TransferTotals session_totals_{};  // of the session under way: a progress starts from nothing
   std::uint32_t num_sessions_ = 1;   // of each worker, so far
   bool takes_part_ = true;           // this rank's worker is there for the session under way; else the rank only sends
+  bool touched_ = false;             // workers may have begun to load
   bool comes_again_ = false;         // the worker of this rank, which leads an engine, has come again
   bool any_may_come_again_ = false;
   bool waits_for_another_ = false;  // from the end of a session until it is known whether the worker comes again

@@ -93,7 +93,9 @@ def door(kind: str, worker, model: Model):
             self.answer(*((200, known[self.path]) if self.path in known else (404, {"detail": "Not Found"})))
 
         def do_POST(self):  # noqa: N802
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
+            if self.path not in ("/control", "/collective_rpc", "/update_weights_from_ipc"):
+                return self.answer(404, {"detail": "Not Found"})
             if self.path == "/control":
                 model.control = body
                 return self.answer(200, {})

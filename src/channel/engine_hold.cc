@@ -1,0 +1,41 @@
+#include "channel/engine_hold.h"
+
+#include <nlohmann/json.hpp>
+
+#include "channel/engine_protocol.h"
+
+namespace ckpt {
+namespace {
+
+// True: done. False: the engine has no such route, noted as `lack`.
+Result<bool> post_to_optional_route(const EnginePost& post, const std::string& path, const std::string& body, std::string_view lack,
+                                    std::vector<std::string>& notes) {
+  CKPT_ASSIGN_OR_RETURN(const HttpReply reply, post(path, body));
+  if (reply.status >= 200 && reply.status <= 299) return true;
+  if (reply.status != 404) return refusal("POST " + path, reply, "");
+  notes.push_back(fmt::format("the engine has no {}: {}", path.substr(0, path.find('?')), lack));
+  return false;
+}
+
+}  // namespace
+
+Result<bool> hold_requests(const EnginePost& post, std::vector<std::string>& notes) {
+  return post_to_optional_route(post, "/pause?mode=keep", "", "requests were not held while its weights changed", notes);
+}
+
+Status announce_weights(const EnginePost& post, const std::string& version, std::vector<std::string>& notes) {
+  CKPT_RETURN_IF_ERROR(
+      post_to_optional_route(post, "/reset_prefix_cache?reset_running_requests=true", "", "what it cached under the old weights stays", notes)
+          .status());
+  if (version.empty()) return Status::success();
+  return post_to_optional_route(post, "/update_weight_version", nlohmann::json{{"new_version", version}}.dump(), "it does not tell its version",
+                                notes)
+      .status();
+}
+
+Status let_requests_go_on(const EnginePost& post) {
+  CKPT_ASSIGN_OR_RETURN(const HttpReply reply, post("/resume", ""));
+  return reply.status >= 200 && reply.status <= 299 ? Status::success() : refusal("POST /resume", reply, "");
+}
+
+}  // namespace ckpt

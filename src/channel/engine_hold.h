@@ -1,0 +1,28 @@
+/// Holding an engine's requests while its weights change: the routes that vLLM has for it. Engines of other kinds hold theirs by themselves.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "channel/http_call.h"
+#include "ckpt/result.h"
+
+namespace ckpt {
+
+/// POSTs `body` (may be empty) to the engine's `path`.
+using EnginePost = std::function<Result<HttpReply>(const std::string& path, const std::string& body)>;
+
+/// Requests stop where they are, new ones wait. False: an engine without the route, said in `notes`. failed_precondition: 401; remote_error: any
+/// other answer.
+[[nodiscard]] Result<bool> hold_requests(const EnginePost& post, std::vector<std::string>& notes);
+
+/// What an engine is told when its weights have changed, while its requests are held: nothing cached under the old weights is used any more, and the
+/// version is `version` (empty: not told). Routes that it lacks are said in `notes`.
+[[nodiscard]] Status announce_weights(const EnginePost& post, const std::string& version, std::vector<std::string>& notes);
+
+/// Requests go on.
+[[nodiscard]] Status let_requests_go_on(const EnginePost& post);
+
+}  // namespace ckpt

@@ -1,0 +1,119 @@
+// Holding a vLLM's requests over an update, and what its workers say of their weights, against a real server in this process.
+#include "channel/engine_hold.h"
+
+#include <nlohmann/json.hpp>
+
+#include "channel/engine_driver.h"
+#include "support/http_test_server.h"
+#include "support/matchers.h"
+
+namespace ckpt {
+namespace {
+
+using namespace std::chrono_literals;
+using nlohmann::json;
+using ::testing::HasSubstr;
+using testing::Is;
+using testing::TestServer;
+
+std::unique_ptr<EngineDriver> driver_at(const std::string& url, EngineKind kind) {
+  Result<std::unique_ptr<EngineDriver>> driver = make_engine_driver({url, "", kind, "", 20s});
+  EXPECT_OK(driver);
+  return std::move(driver).value();
+}
+
+// What a vLLM was told, in order.
+struct HeldEngine {
+  TestServer server;
+  std::vector<std::string> told;
+  void route(const std::string& path, int status, const std::string& body = "{}") {
+    server.server.Post(path, [this, path, status, body](const httplib::Request& request, httplib::Response& response) {
+      const std::string query = request.has_param("mode") ? "?mode=" + request.get_param_value("mode") : "";
+      told.push_back(path + query + (request.body.empty() ? "" : " " + request.body));
+      response.status = status;
+      response.set_content(body, "application/json");
+    });
+  }
+};
+
+TEST(EngineHold, HoldsRequestsUntilTheWeightsAreWhole) {
+  const AbortSignal abort;
+  const Deadline deadline = Deadline::after(20s);
+  HeldEngine engine;
+  for (const char* path : {"/pause", "/reset_prefix_cache", "/update_weight_version", "/resume"}) engine.route(path, 200);
+  engine.server.start();
+  auto driver = driver_at(engine.server.url(), EngineKind::vllm);
+  EXPECT_OK(driver->settle(std::nullopt, deadline, abort));
+  EXPECT_TRUE(engine.told.empty()) << "what we did not stop is not ours to let go on";
+  EXPECT_OK(driver->prepare(deadline, abort));
+  EXPECT_TRUE(driver->holds());
+  EXPECT_OK(driver->settle("step-7", deadline, abort));
+  EXPECT_FALSE(driver->holds());
+  EXPECT_EQ(engine.told,
+            (std::vector<std::string>{"/pause?mode=keep", "/reset_prefix_cache", R"(/update_weight_version {"new_version":"step-7"})", "/resume"}));
+  engine.told.clear();
+  EXPECT_OK(driver->prepare(deadline, abort));
+  EXPECT_OK(driver->settle(std::nullopt, deadline, abort));
+  EXPECT_EQ(engine.told, (std::vector<std::string>{"/pause?mode=keep", "/resume"})) << "old weights: nothing to announce";
+  EXPECT_TRUE(driver->notes().empty());
+}
+
+TEST(EngineHold, ALackingRouteIsANoteAndARefusedKeyAnError) {
+  const AbortSignal abort;
+  const Deadline deadline = Deadline::after(20s);
+  HeldEngine older;
+  older.server.start();
+  auto driver = driver_at(older.server.url(), EngineKind::vllm);
+  EXPECT_OK(driver->prepare(deadline, abort));
+  EXPECT_FALSE(driver->holds());
+  EXPECT_OK(driver->settle("v1", deadline, abort));
+  ASSERT_EQ(driver->notes().size(), 3U);
+  EXPECT_THAT(driver->notes()[0], HasSubstr("no /pause: requests were not held"));
+  EXPECT_THAT(driver->notes()[2], HasSubstr("/update_weight_version"));
+
+  HeldEngine locked;
+  locked.route("/pause", 401);
+  locked.server.start();
+  driver = driver_at(locked.server.url(), EngineKind::vllm);
+  EXPECT_THAT(driver->prepare(deadline, abort), Is(StatusCode::failed_precondition, HasSubstr("--api-key")));
+  EXPECT_FALSE(driver->holds());
+
+  HeldEngine stuck;
+  stuck.route("/pause", 200);
+  stuck.route("/resume", 500, R"({"detail":"engine core died"})");
+  stuck.server.start();
+  driver = driver_at(stuck.server.url(), EngineKind::vllm);
+  EXPECT_OK(driver->prepare(deadline, abort));
+  EXPECT_THAT(driver->settle(std::nullopt, deadline, abort), Is(StatusCode::remote_error, HasSubstr("engine core died")));
+  EXPECT_TRUE(driver->holds());
+
+  HeldEngine other;  // engines of other kinds hold their requests themselves
+  other.server.start();
+  driver = driver_at(other.server.url(), EngineKind::ckpt);
+  EXPECT_OK(driver->prepare(deadline, abort));
+  EXPECT_OK(driver->settle("v1", deadline, abort));
+  EXPECT_TRUE(driver->notes().empty());
+}
+
+TEST(EngineHold, TellsWhichWeightsTheWorkersSayTheyHave) {
+  const std::map<std::string, std::string> two{{"HOST-a-0", "ipc:///x"}, {"HOST-a-1", "ipc:///y"}};
+  const auto weights_after = [&](const std::string& first, const std::string& second) {
+    TestServer server;
+    const auto said = [](const char* session, const std::string& state) { return json{{"ckpt_engine", {{"session", session}, {"weights", state}}}}; };
+    server.reply("POST", "/collective_rpc", 200, json{{"results", {said("ipc:///x", first), said("ipc:///y", second)}}}.dump());
+    server.start();
+    const AbortSignal abort;
+    auto call = driver_at(server.url(), EngineKind::vllm)->start_update({two, "v1"}, nullptr);
+    EXPECT_OK(call);
+    EXPECT_OK((*call)->wait(Deadline::after(20s), abort));
+    return (*call)->weights();
+  };
+  EXPECT_EQ(weights_after("old", "old"), EngineWeights::old_ones);
+  EXPECT_EQ(weights_after("new", "new"), EngineWeights::new_ones);
+  EXPECT_EQ(weights_after("old", "new"), EngineWeights::torn);
+  EXPECT_EQ(weights_after("new", "torn"), EngineWeights::torn);
+  EXPECT_EQ(weights_after("new", "better"), EngineWeights::unknown);
+}
+
+}  // namespace
+}  // namespace ckpt
