@@ -34,6 +34,7 @@ class Receiver:
         """Does not wait. Raises InvalidArgumentError for options of the environment that cannot be read."""
         self._pointer = ctypes.c_void_p()
         self.event = _library.Event()
+        self.native: Optional[bool] = None  #: whether the sender is ours; None before it has said anything
         _library.call("ckpt_receiver_open", address.encode(), None, ctypes.byref(self._pointer))
 
     def next(self) -> int:
@@ -42,6 +43,7 @@ class Receiver:
             _library.call("ckpt_receiver_next", self._pointer, _STEP_MS, ctypes.byref(self.event))
             kind: int = self.event.kind
             if kind != NONE:
+                self.native = bool(self.event.native)
                 return kind
 
     def answer(self, error: Optional[str] = None) -> None:

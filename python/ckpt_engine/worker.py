@@ -44,10 +44,14 @@ def update_weights_from_ipc(zmq_ctx: Any, zmq_handle: str, device_id: Optional[i
     """
     del zmq_ctx
     with _receiver.Receiver(zmq_handle) as receiver:
-        _serve(receiver, device_id, run, post_hook)
+        serve(receiver, device_id, run, None, post_hook)
 
 
-def _serve(receiver: _receiver.Receiver, device_id: Optional[int], run: Run, post_hook: Optional[PostHook]) -> None:
+def serve(
+    receiver: _receiver.Receiver, device_id: Optional[int], run: Run, prepare: Optional[PostHook] = None, post_hook: Optional[PostHook] = None
+) -> None:
+    """update_weights_from_ipc() for an engine with more to say: `prepare` is called when all has come and the buffer is let go. What it raises
+    refuses the update before any worker of it has called `post_hook`, if the sender is ours."""
     buffer: Optional[SenderBuffer] = None
     failure: Optional[Exception] = None
     try:
@@ -64,6 +68,8 @@ def _serve(receiver: _receiver.Receiver, device_id: Optional[int], run: Run, pos
                 elif kind == _receiver.RELEASE and buffer is not None:
                     release, buffer = buffer.release, None
                     release()
+                    if prepare is not None:
+                        prepare()
                 elif kind == _receiver.FINISH and post_hook is not None:
                     post_hook()
             except Exception as error:  # noqa: BLE001  whatever a loader raises
@@ -89,44 +95,35 @@ def _text_of(error: Exception) -> str:
 
 
 class VllmColocateWorkerExtension:
-    """What vLLM's workers get with `--worker-extension-cls ckpt_engine.worker.VllmColocateWorkerExtension`: a method for `/collective_rpc`.
+    """What vLLM's workers get with `--worker-extension-cls ckpt_engine.worker.VllmColocateWorkerExtension`: methods for `/collective_rpc`.
 
     vLLM mixes it into its worker class, which provides `device`, `rank`, `model_runner` and `model_config`.
     """
 
-    def update_weights_from_ipc(self, zmq_handles: Dict[str, str]) -> None:
-        """Receives one update. zmq_handles: device key → address, of all workers of the engine. Raises KeyError where this worker has none, else as
-        update_weights_from_ipc()."""
-        run, post_hook = vllm_load_functions(self)
-        update_weights_from_ipc(None, zmq_handles[_device_key(self, zmq_handles)], _device_index(self), run=run, post_hook=post_hook)
+    def update_weights_from_ipc(self, zmq_handles: Dict[str, str]) -> Dict[str, Any]:
+        """Receives one update into the worker's model and draft model. zmq_handles: device key → address, of all workers of the engine.
+
+        Returns what the sender is to know (see vllm/colocate.py), failures included. Raises KeyError where this worker has no address; to a sender that
+        is not ours, which looks at the HTTP status alone, every failure is raised.
+        """
+        from .vllm.colocate import run_update
+
+        return run_update(self, zmq_handles[device_key(self, zmq_handles)])
+
+    def ckpt_engine_weights(self) -> Dict[str, str]:
+        """{"weights": "whole"}, or "torn" after an update that ended in the middle of them."""
+        from .vllm.colocate import weights_state
+
+        return weights_state(self)
 
 
-def vllm_load_functions(worker: Any) -> Tuple[Run, PostHook]:
-    """What a vLLM worker does with each bucket, and at the end: loads the model and its drafter, then their work after loading."""
-    models = [worker.model_runner.model]
-    drafter = getattr(getattr(worker.model_runner, "drafter", None), "model", None)
-    if drafter is not None:
-        models.append(drafter)
-
-    def run(weights: Weights) -> None:
-        for model in models:
-            model.load_weights(weights)
-
-    def post_hook() -> None:
-        from vllm.model_executor.model_loader.utils import process_weights_after_loading
-
-        for model in models:
-            process_weights_after_loading(model, worker.model_config, worker.device)
-
-    return run, post_hook
-
-
-def _device_index(worker: Any) -> Optional[int]:
+def device_index(worker: Any) -> Optional[int]:
+    """Index of a vLLM worker's GPU; None on the CPU."""
     index: Optional[int] = worker.device.index if worker.device is not None else None
     return index
 
 
-def _device_key(worker: Any, zmq_handles: Dict[str, str]) -> str:
+def device_key(worker: Any, zmq_handles: Dict[str, str]) -> str:
     """The key of this worker's sender: by GPU, or on the CPU by place: worker r of the engine has the r-th of the engine's ranks."""
     on_host = sorted((key for key in zmq_handles if key.startswith("HOST-")), key=lambda key: int(key.rsplit("-", 1)[1]))
     if on_host:

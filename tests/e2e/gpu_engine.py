@@ -40,7 +40,9 @@ class ColocatedModel(GpuModel):
             model_config = None
             model_runner = types.SimpleNamespace(model=types.SimpleNamespace(load_weights=load))
 
-        Worker().update_weights_from_ipc(addresses)
+        said = Worker().update_weights_from_ipc(addresses)["ckpt_engine"]
+        if said["error"]:
+            raise RuntimeError(said["error"])
 
 
 def work(package: Path, key: str, pipe):

@@ -1,0 +1,51 @@
+"""What a vLLM worker answers to ``POST /collective_rpc {"method": "update_weights_from_ipc"}``.
+
+vLLM's replies do not say whose call they answer: after an exception in one worker, or a time-out, later calls are given the replies of calls
+before them. Hence the answer names the session, and says what went wrong instead of raising it:
+
+    {"ckpt_engine": {"session": "ipc:///…", "error": null | text, "weights": "old" | "new" | "torn"}}
+
+A sender that is not ours looks at the HTTP status alone: for it the error is raised.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Dict, Optional
+
+from .. import _receiver
+from .model_update import ModelUpdate, is_torn
+
+_log = logging.getLogger("vllm.ckpt_engine")
+
+
+def run_update(worker: Any, address: str, raises: bool = True) -> Dict[str, Any]:
+    """One update call of a vLLM worker. With `raises`, what went wrong is raised where the sender is known not to be ours; else it is part of the
+    answer."""
+    from ..worker import device_index, serve
+
+    update = ModelUpdate(worker)
+    try:
+        with _receiver.Receiver(address) as receiver:
+            try:
+                serve(receiver, device_index(worker), update.load, update.check, update.commit)
+            except Exception as error:
+                update.abort()
+                if raises and receiver.native is False:
+                    raise
+                _log.error("update of the weights failed, they are %s now: %s", update.weights, error)
+                return answer(address, f"{type(error).__name__}: {error}", update.weights)
+        return answer(address, None, update.weights)
+    except BaseException:
+        update.abort()
+        raise
+
+
+def answer(session: str, error: Optional[str], weights: str) -> Dict[str, Any]:
+    """What vLLM passes on as this worker's result."""
+    return {"ckpt_engine": {"session": session, "error": error, "weights": weights}}
+
+
+def weights_state(worker: Any) -> Dict[str, str]:
+    """Whether an update of ours ended in the middle of the weights."""
+    return {"weights": "torn" if is_torn(worker) else "whole"}
