@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Sequence, Set, Tuple
+from typing import Any, List, Set, Tuple
 
 
 class PlainReload:
@@ -15,10 +15,10 @@ class PlainReload:
         self._tells = whole
         self.touched = False
 
-    def load(self, bucket: Sequence[Tuple[str, Any]]) -> None:
+    def load(self, bucket: List[Tuple[str, Any]]) -> None:
         """Whole tensors by their names in the checkpoint; not referred to afterwards."""
         self.touched = True
-        loaded = self._model.load_weights(iter(bucket))
+        loaded = self._model.load_weights(bucket)
         self._tells = self._tells and loaded is not None
         self._loaded |= set(loaded or ())
 
