@@ -64,7 +64,10 @@ def door(worker: Worker):
             self.reply(200, {"version": "bench"})
 
         def do_POST(self):  # noqa: N802
-            worker.update(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["args"][0])
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.path != "/collective_rpc":
+                return self.reply(404, {"detail": "Not Found"})
+            worker.update(json.loads(body)["args"][0])
             self.reply(200, {"results": [None]})
 
         def log_message(self, *_):

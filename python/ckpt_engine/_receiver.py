@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from types import TracebackType
-from typing import List, NamedTuple, Optional, Tuple, Type
+from typing import List, Optional, Tuple, Type
 
 from . import _library
 
@@ -15,13 +15,8 @@ _STEP_MS = 100  # a wait returns to the interpreter that often, so that signals 
 _PLACED_TENSOR = struct.Struct("=QQII")  # ckpt_placed_tensor
 
 
-class Placement(NamedTuple):
-    """A tensor of a bucket: where it lies in the sender's buffer."""
-
-    name: str
-    dtype: int  #: index of the library's dtypes
-    shape: Tuple[int, ...]
-    offset_bytes: int
+#: A tensor of a bucket: name, index of its dtype in the library's list, shape, and where it begins in the sender's buffer, in bytes.
+Placement = Tuple[str, int, Tuple[int, ...], int]
 
 
 class Receiver:
@@ -72,7 +67,7 @@ class Receiver:
         placed: List[Placement] = []
         at = 0
         for name, (offset_bytes, _, dtype, num_dimensions) in zip(names, _PLACED_TENSOR.iter_unpack(tensors)):
-            placed.append(Placement(name.decode(), dtype, tuple(shapes[at : at + num_dimensions]), offset_bytes))
+            placed.append((name.decode(), dtype, tuple(shapes[at : at + num_dimensions]), offset_bytes))
             at += num_dimensions
         return placed
 

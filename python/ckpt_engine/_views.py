@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import mmap
 import warnings
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from functools import lru_cache
+from typing import Dict, List, Optional, Tuple
 
 import torch
 
@@ -24,13 +25,8 @@ _TORCH_NAMES = (
 _MAX_PLACED = 2_000_000  # tensors whose places are kept, of all layouts together: some hundreds of bytes each
 
 
-class _Place(NamedTuple):
-    name: str
-    dtype: int
-    shape: Tuple[int, ...]
-    stride: Tuple[int, ...]
-    offset: int  # in elements, from the start of the buffer
-
+#: A tensor's name, dtype, shape, stride, and offset in elements from the start of the buffer. A plain tuple: those are taken apart fastest.
+_Place = Tuple[str, int, Tuple[int, ...], Tuple[int, ...], int]
 
 _places: Dict[int, List[_Place]] = {}  # by layout
 
@@ -43,6 +39,13 @@ def _dtype_of(index: int) -> torch.dtype:
     return dtype
 
 
+@lru_cache(maxsize=4096)
+def _itemsize(index: int) -> int:
+    size: int = _dtype_of(index).itemsize
+    return size
+
+
+@lru_cache(maxsize=4096)
 def _stride_of(shape: Tuple[int, ...]) -> Tuple[int, ...]:
     stride = [1] * len(shape)
     for i in range(len(shape) - 2, -1, -1):
@@ -56,8 +59,7 @@ def _places_of(receiver: _receiver.Receiver) -> List[_Place]:
     if known is not None:
         return known
     made = [
-        _Place(one.name, one.dtype, one.shape, _stride_of(one.shape), one.offset_bytes // _dtype_of(one.dtype).itemsize)
-        for one in receiver.placements()
+        (name, dtype, shape, _stride_of(shape), offset_bytes // _itemsize(dtype)) for name, dtype, shape, offset_bytes in receiver.placements()
     ]
     if sum(map(len, _places.values())) + len(made) > _MAX_PLACED:
         _places.clear()
@@ -81,9 +83,8 @@ class SenderBuffer:
         """The tensors of a BUCKET event, in the sender's order."""
         places = _places_of(receiver)
         flat = self._flat
-        for dtype in {place.dtype for place in places}.difference(flat):
-            itemsize = _dtype_of(dtype).itemsize
-            flat[dtype] = self._bytes[: self._bytes.numel() // itemsize * itemsize].view(_dtype_of(dtype))
+        for dtype in {place[1] for place in places}.difference(flat):
+            flat[dtype] = self._bytes[: self._bytes.numel() // _itemsize(dtype) * _itemsize(dtype)].view(_dtype_of(dtype))
         as_strided = torch.as_strided
         if self._bytes.storage_offset() == 0:
             return [(name, as_strided(flat[dtype], shape, stride, offset)) for name, dtype, shape, stride, offset in places]
