@@ -19,17 +19,20 @@ Status out_of_order(const char* kind) { return {StatusCode::failed_precondition,
 Result<WorkerEvent> WorkerSession::next(Deadline deadline, const AbortSignal& abort) {
   if (asked_ != WorkerEvent::none) return Status(StatusCode::failed_precondition, Scope::operation, "the last message has not been answered");
   if (phase_ == Phase::done) return WorkerEvent::end;
+  if (unasked_) return failure_;  // who could be told has gone, or waits for the engine's reply
   Result<bool> there = connected(deadline, abort);
   if (!there.ok()) return ended_by(there.status());
   if (!*there) return WorkerEvent::none;
   for (;;) {
-    const Result<std::string> message = socket_->receive(kMaxNativeMessageBytes, deadline, abort, "the sender's next message");
-    if (message.status().code() == StatusCode::deadline_exceeded) return WorkerEvent::none;
-    if (message.status().code() == StatusCode::unavailable && phase_ == Phase::prepared && !native_ && failure_.ok()) {
-      sender_left_ = true;
+    const Deadline until = may_be_done() ? deadline.capped(second_none_->remaining()) : deadline;
+    const Result<std::string> message = socket_->receive(kMaxNativeMessageBytes, until, abort, "the sender's next message");
+    const StatusCode code = message.status().code();
+    if (may_be_done() && (code == StatusCode::unavailable || (code == StatusCode::deadline_exceeded && second_none_->passed()))) {
+      unasked_ = true;
       phase_ = Phase::finishing;
       return asked_ = WorkerEvent::finish;
     }
+    if (code == StatusCode::deadline_exceeded) return WorkerEvent::none;
     if (!message.ok()) return ended_by(message.status());
     Result<WorkerEvent> event = take(*message);
     if (event.ok()) return asked_ = *event;
@@ -43,12 +46,22 @@ Status WorkerSession::answer(std::string_view error_text, Deadline deadline, con
   const WorkerEvent answered = std::exchange(asked_, WorkerEvent::none);
   if (answered == WorkerEvent::none) return {StatusCode::failed_precondition, Scope::operation, "there is nothing to be answered"};
   if (!error_text.empty()) failure_ = Status::of(StatusCode::remote_error, Scope::operation, std::string(error_text));
-  if (answered == WorkerEvent::release && failure_.ok()) phase_ = Phase::prepared;
+  if (answered == WorkerEvent::release && failure_.ok()) {
+    phase_ = Phase::prepared;
+    second_none_ = Deadline::after(options_.second_none);
+  }
   if (answered == WorkerEvent::finish && failure_.ok()) phase_ = Phase::done;
-  if (sender_left_) return Status::success();
+  if (unasked_ && !is_asked_meanwhile(abort)) return Status::success();
   CKPT_FAULT_POINT("receiver.before_answer");
   const Status sent = socket_->send(error_text, deadline, abort, "the answer to the sender");
   return phase_ == Phase::done ? Status::success() : sent;
+}
+
+/// Whether a sender that was taken for one of dialect 1 has sent its second None after all.
+bool WorkerSession::is_asked_meanwhile(const AbortSignal& abort) {
+  const Result<std::string> message = socket_->receive(kMaxNativeMessageBytes, Deadline::after(Duration::zero()), abort, "a second None");
+  const Result<SenderPickle> pickle = message.ok() ? decode_sender_pickle(*message) : message.status();
+  return pickle.ok() && std::holds_alternative<PickledNone>(*pickle);
 }
 
 /// The sender has bound its addresses before it told us: where nobody listens, nobody will come. False: not yet.

@@ -21,6 +21,7 @@ struct ReceiveOptions {
   Duration heartbeat_interval = std::chrono::seconds(1);
   Duration heartbeat_timeout = std::chrono::seconds(10);
   Duration connect_timeout = std::chrono::seconds(30);  ///< a sender that died before we came must not hold the engine until the deadline
+  Duration second_none = std::chrono::seconds(3);       ///< longest wait for what only pickles of dialect 2 have; they take 0.1 to 0.5 s to send it
 };
 
 enum class WorkerEvent : std::uint8_t {
@@ -35,8 +36,9 @@ enum class WorkerEvent : std::uint8_t {
 /// Owns the socket. Every event but none and end is to be answered before the next one is asked for. Threads: one at a time.
 ///
 /// After an answer that says what went wrong, and after a message that did not fit, nothing more is given out: the sender hears of it until it aborts
-/// or leaves, and then next() says what went wrong. A sender of pickles that leaves once its release was answered is of dialect 1, and done: that is
-/// a finish, whose answer nobody hears. A native one that leaves never was done.
+/// or leaves, and then next() says what went wrong. A sender of pickles that leaves once its release was answered, or says nothing
+/// more for `second_none`, is of dialect 1, and done: it takes that answer for the last and waits for the engine's reply. That is a finish, whose
+/// answer nobody hears. A native one that leaves never was done.
 class WorkerSession {
  public:
   /// Does not wait. At our own sender's second address, where there is one: it tells native workers by that.
@@ -62,16 +64,19 @@ class WorkerSession {
   [[nodiscard]] Result<WorkerEvent> take_bucket(NativeBucket& bucket);
   [[nodiscard]] Result<WorkerEvent> take_release();
   [[nodiscard]] Result<WorkerEvent> take_finish();
+  [[nodiscard]] bool may_be_done() const { return phase_ == Phase::prepared && !native_ && failure_.ok(); }
+  [[nodiscard]] bool is_asked_meanwhile(const AbortSignal& abort);
   [[nodiscard]] Status ended_by(const Status& reason) const { return failure_.ok() ? reason : failure_; }
 
   const ReceiveOptions options_;
   std::optional<Deadline> connect_deadline_;  // from the first look on
   std::optional<TimePoint> absent_since_;
+  std::optional<Deadline> second_none_;  // from the answer to a release on
   std::unique_ptr<ZmqSocket> socket_;
   Phase phase_ = Phase::before_handle;
   WorkerEvent asked_ = WorkerEvent::none;  // to be answered
   bool native_ = false;
-  bool sender_left_ = false;
+  bool unasked_ = false;  // the finish was taken for granted
   std::uint64_t buffer_bytes_ = 0;
   std::variant<NativeHandle, PickledHandle> handle_;
   NativeBucket bucket_;

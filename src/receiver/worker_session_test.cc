@@ -7,6 +7,7 @@
 #include "channel/bucket_session.h"
 #include "channel/pickle_writer.h"
 #include "device/host/host_device.h"
+#include "os/wait_fd.h"
 #include "receiver/receiver.h"
 #include "support/matchers.h"
 #include "support/temporary_directory.h"
@@ -50,6 +51,8 @@ class PickleSession : public ::testing::Test {
 
   TemporaryDirectory dir_;
   AbortSignal never_;
+  ReceiveOptions quick_{"ipc://" + dir_ / "sender", std::chrono::seconds(1), std::chrono::seconds(10), std::chrono::seconds(30),
+                        std::chrono::milliseconds(20)};
   const std::string address_ = "ipc://" + dir_ / "sender";
   std::unique_ptr<ZmqSocket> sender_;
   std::unique_ptr<WorkerSession> session_;
@@ -81,6 +84,28 @@ TEST_F(PickleSession, OfDialectOneEndsWhenTheSenderLeaves) {
   ASSERT_EQ(session_->next(soon(), never_).value(), WorkerEvent::finish);
   EXPECT_OK(session_->answer("", soon(), never_));
   EXPECT_EQ(session_->next(soon(), never_).value(), WorkerEvent::end);
+}
+
+TEST_F(PickleSession, OfDialectOneMayWaitForTheEngine) {
+  session_ = std::make_unique<WorkerSession>(quick_);
+  open();
+  ASSERT_EQ(say(pickle_none()).value(), WorkerEvent::release);
+  EXPECT_EQ(answered(""), "");
+  ASSERT_EQ(session_->next(soon(), never_).value(), WorkerEvent::finish);
+  EXPECT_OK(session_->answer("", soon(), never_));
+  EXPECT_EQ(session_->next(soon(), never_).value(), WorkerEvent::end);
+}
+
+TEST_F(PickleSession, ASecondNoneThatComesLateIsAnswered) {
+  session_ = std::make_unique<WorkerSession>(quick_);
+  open();
+  ASSERT_EQ(say(pickle_none()).value(), WorkerEvent::release);
+  EXPECT_EQ(answered(""), "");
+  ASSERT_EQ(session_->next(soon(), never_).value(), WorkerEvent::finish);
+  ASSERT_OK(sender_->send(pickle_none(), soon(), never_, "second None"));
+  ASSERT_OK(pause_for(std::chrono::milliseconds(50), never_));  // the hook
+  EXPECT_EQ(answered("the hook failed"), "the hook failed");
+  EXPECT_THAT(session_->next(soon(), never_), Is(StatusCode::remote_error, HasSubstr("the hook failed")));
 }
 
 TEST_F(PickleSession, AHookThatFailsAtItsEndIsAFailure) {

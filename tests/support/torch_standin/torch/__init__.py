@@ -54,7 +54,7 @@ class Tensor:
     def __getitem__(self, part: slice) -> "Tensor":
         assert self.dtype is globals()["uint8"] and len(self.shape) == 1 and part.step is None
         cut = self.data[part]
-        assert len(cut) == part.stop - part.start, "outside the buffer"
+        assert len(cut) == part.stop - (part.start or 0), "outside the buffer"
         return Tensor(cut, self.dtype, Size((len(cut),)))
 
     def numel(self) -> int:
