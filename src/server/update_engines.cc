@@ -91,7 +91,10 @@ Status UpdateSession::start_call() {
 
 Status UpdateSession::connect() {
   if (worker() == nullptr) return Status::success();
-  return worker()->connect(server_.buffer_->exported(), deadline_.capped(server_.settings_.duration("connect_timeout")));
+  const Status status = worker()->connect(server_.buffer_->exported(), deadline_.capped(server_.settings_.duration("connect_timeout")));
+  if (status.ok() || kind_ == EngineKind::ckpt || server_.device_->kind() != "host") return status;
+  // A worker of another package does not even know the device keys of host memory, and says so in its own words.
+  return status.advise("this rank's device is host memory, which ckpt_engine's worker alone can map: install it in the engine, or use --device cuda");
 }
 
 Status UpdateSession::release() {
