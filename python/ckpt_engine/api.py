@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import time
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 from urllib.parse import urlsplit
 
 from . import errors
@@ -53,7 +53,7 @@ def request_inference_to_update(
     try:
         connection.request("POST", target, body, headers)
         reply = connection.getresponse()
-        _judge(where, reply.status, _read(connection, reply, end))
+        _judge(where, reply.status, _read(connection, reply, end), socket_paths)
     except TimeoutError as error:
         if isinstance(error, errors.CkptError):
             raise
@@ -116,7 +116,7 @@ def _read(connection: http.client.HTTPConnection, reply: http.client.HTTPRespons
     return body
 
 
-def _judge(where: str, status: int, body: bytes) -> None:
+def _judge(where: str, status: int, body: bytes, socket_paths: Mapping[str, str]) -> None:
     said = body.decode("utf-8", "replace").strip()
     advice = {401: "give the engine's key as api_key or CKPT_API_KEY", 404: "the engine has no such route: look at its version and how it was started"}
     if status != 200:
@@ -127,3 +127,17 @@ def _judge(where: str, status: int, body: bytes) -> None:
         return  # some engines answer with words
     if isinstance(reply, dict) and reply.get("success") is False:
         raise errors.RemoteError(f"{where}: {reply.get('message', said[:2000])}")
+    if isinstance(reply, dict) and isinstance(reply.get("results"), list):
+        _judge_workers(where, reply["results"], socket_paths)
+
+
+def _judge_workers(where: str, results: List[Any], socket_paths: Mapping[str, str]) -> None:
+    """What our own workers answer instead of raising, and whether it is this call that they answer (see vllm/colocate.py). Others answer null."""
+    for worker, result in enumerate(results):
+        said = result.get("ckpt_engine") if isinstance(result, dict) else None
+        if not isinstance(said, dict):
+            continue
+        if said.get("session") not in socket_paths.values():
+            raise errors.RemoteError(f"{where}: the reply of worker {worker} belongs to another call", advice="restart the engine: it mixes up its replies")
+        if said.get("error"):
+            raise errors.RemoteError(f"{where}: worker {worker}: {said['error']}")

@@ -100,12 +100,14 @@ class VllmColocateWorkerExtension:
     vLLM mixes it into its worker class, which provides `device`, `rank`, `model_runner` and `model_config`.
     """
 
-    def update_weights_from_ipc(self, zmq_handles: Dict[str, str]) -> Dict[str, Any]:
-        """Receives one update into the worker's model and draft model. zmq_handles: device key → address, of all workers of the engine.
+    def update_weights_from_ipc(self, zmq_handles: Dict[str, str], weight_version: Optional[str] = None) -> Dict[str, Any]:
+        """Receives one update into the worker's model and draft model. zmq_handles: device key → address, of all workers of the engine. weight_version:
+        not kept here; vLLM's own place for it is POST /update_weight_version.
 
         Returns what the sender is to know (see vllm/colocate.py), failures included. Raises KeyError where this worker has no address; to a sender that
         is not ours, which looks at the HTTP status alone, every failure is raised.
         """
+        del weight_version
         from .vllm.colocate import run_update
 
         return run_update(self, zmq_handles[device_key(self, zmq_handles)])

@@ -82,13 +82,15 @@ def test_unix_sockets_are_used_where_one_is_given(tmp_path):
     (401, b'{"error": "Unauthorized"}', "status 401.*CKPT_API_KEY"),
     (404, b"", "status 404.*no such route"),
     (200, b'{"success": false, "message": "not now"}', "not now"),
+    (200, b'{"results": [null, {"ckpt_engine": {"session": "ipc://@b.sock", "error": "k_proj did not come"}}]}', "worker 1: k_proj did not come"),
+    (200, b'{"results": [{"ckpt_engine": {"session": "ipc://@before.sock", "error": null}}]}', "worker 0 belongs to another call"),
 ])  # fmt: skip
 def test_refusals_are_errors_with_the_engines_words(status, body, why):
     with Engine(status, body) as engine, pytest.raises(errors.RemoteError, match=why):
         request_inference_to_update(f"{engine.url}/collective_rpc", PATHS)
 
 
-@pytest.mark.parametrize("body", [b"", b"ok", b"[1]", b'{"success": true}'])
+@pytest.mark.parametrize("body", [b"", b"ok", b"[1]", b'{"success": true}', b'{"results": [{"ckpt_engine": {"session": "ipc://@a.sock", "error": null}}, 3]}'])
 def test_replies_of_any_form_are_well_with_status_200(body):
     with Engine(200, body) as engine:
         request_inference_to_update(f"{engine.url}/collective_rpc", PATHS)
