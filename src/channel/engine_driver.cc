@@ -79,8 +79,15 @@ class HttpEngineDriver final : public EngineDriver {
 
   Status prepare(Deadline deadline, const AbortSignal& abort) override {
     if (kind_ != EngineKind::vllm) return Status::success();
-    CKPT_ASSIGN_OR_RETURN(holds_, hold_requests(poster(deadline, abort), notes_));
-    return Status::success();
+    bool answered = false;
+    const EnginePost post = [&answered, post = poster(deadline, abort)](const std::string& path, const std::string& body) {
+      Result<HttpReply> reply = post(path, body);
+      answered = reply.ok();
+      return reply;
+    };
+    const Result<bool> held = hold_requests(post, notes_);
+    holds_ = held.ok() ? *held : !answered;  // one that did not answer may hold them all the same
+    return held.status();
   }
 
   Status settle(const std::optional<std::string>& new_version, Deadline deadline, const AbortSignal& abort) override {

@@ -68,7 +68,7 @@ class EngineDriver {
   /// The weights are whole: requests go on. `new_version`: the weights have changed, and are called so (empty: nameless); none: they have not.
   /// Without a prepare() that held requests, nothing is let go on. Not to be called while weights are torn: then the engine stays held.
   [[nodiscard]] virtual Status settle(const std::optional<std::string>& new_version, Deadline deadline, const AbortSignal& abort) = 0;
-  /// Whether requests are held by us.
+  /// Whether requests are held by us, or may be: prepare() ended without an answer.
   [[nodiscard]] virtual bool holds() const = 0;
   /// What a person should know of this engine, one sentence each.
   [[nodiscard]] virtual const std::vector<std::string>& notes() const = 0;

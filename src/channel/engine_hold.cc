@@ -7,11 +7,16 @@
 namespace ckpt {
 namespace {
 
-// True: done. False: the engine has no such route, noted as `lack`.
+// True: done. False: the engine has no such route, or says that it did not do it: noted as `lack`.
 Result<bool> post_to_optional_route(const EnginePost& post, const std::string& path, const std::string& body, std::string_view lack,
                                     std::vector<std::string>& notes) {
   CKPT_ASSIGN_OR_RETURN(const HttpReply reply, post(path, body));
-  if (reply.status >= 200 && reply.status <= 299) return true;
+  if (reply.status >= 200 && reply.status <= 299) {
+    const nlohmann::json document = nlohmann::json::parse(reply.body, nullptr, false);
+    if (!document.is_object() || document.find("success") == document.end() || document["success"] != false) return true;
+    notes.push_back(fmt::format("POST {} did not succeed: {}", path, lack));
+    return false;
+  }
   if (reply.status != 404) return refusal("POST " + path, reply, "");
   notes.push_back(fmt::format("the engine has no {}: {}", path.substr(0, path.find('?')), lack));
   return false;

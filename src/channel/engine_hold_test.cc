@@ -87,6 +87,24 @@ TEST(EngineHold, ALackingRouteIsANoteAndARefusedKeyAnError) {
   EXPECT_THAT(driver->settle(std::nullopt, deadline, abort), Is(StatusCode::remote_error, HasSubstr("engine core died")));
   EXPECT_TRUE(driver->holds());
 
+  HeldEngine busy;  // whose cache could not be emptied
+  busy.route("/reset_prefix_cache", 200, R"({"success":false})");
+  busy.server.start();
+  driver = driver_at(busy.server.url(), EngineKind::vllm);
+  EXPECT_OK(driver->settle("", deadline, abort));
+  ASSERT_EQ(driver->notes().size(), 1U);
+  EXPECT_THAT(driver->notes()[0], HasSubstr("what it cached under the old weights stays"));
+
+  std::string gone;
+  {
+    HeldEngine ended;
+    ended.server.start();
+    gone = ended.server.url();
+  }
+  driver = driver_at(gone, EngineKind::vllm);
+  EXPECT_THAT(driver->prepare(deadline, abort), Is(StatusCode::unavailable));
+  EXPECT_TRUE(driver->holds()) << "without an answer nobody knows";
+
   HeldEngine other;  // engines of other kinds hold their requests themselves
   other.server.start();
   driver = driver_at(other.server.url(), EngineKind::ckpt);

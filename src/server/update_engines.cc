@@ -168,7 +168,7 @@ Status UpdateSession::after_failure(const Status& failure) {
   const std::optional<std::string> changed = weights == EngineWeights::new_ones ? std::optional<std::string>("") : std::nullopt;
   const Status settled = driver_->settle(changed, deadline, none);
   if (settled.ok()) return failure.with_note("engine {} goes on with its {} weights", driver_->endpoint(), changed ? "new" : "old");
-  return failure.with_note("engine {} stays paused: {}", driver_->endpoint(), settled.message());
+  return failure.with_note("engine {} may stay paused: {}", driver_->endpoint(), settled.message());
 }
 
 /// Those of the first session may have been freed for the engine's post-load work.

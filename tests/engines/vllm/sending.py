@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,6 +23,20 @@ def command(server, checkpoint: Path, *options: str, url: str = "", seconds: int
 def update(server, checkpoint: Path, *options: str) -> subprocess.CompletedProcess:
     """Its stdout and stderr are texts."""
     return subprocess.run(command(server, checkpoint, *options), capture_output=True, text=True, timeout=UPDATE_SECONDS, check=False)
+
+
+def kill_sender_in_the_middle(server, checkpoint: Path) -> None:
+    """Returns when the workers are free again. The server is left paused: the sender, which would let it go on, is gone."""
+    server.rpc("test_slow_loads", 0.5)
+    sender = subprocess.Popen(command(server, checkpoint, "--bucket-size", "1MiB"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not server.call("GET", "/is_paused")[1]["is_paused"] and time.monotonic() < deadline:
+        assert sender.poll() is None, "it ended before it could be killed"
+    time.sleep(0.5)  # some buckets later
+    os.killpg(sender.pid, signal.SIGKILL)
+    sender.wait()
+    assert [facts["meta"] for facts in server.rpc("test_facts")] == [0] * server.tp  # answered between two steps: no worker is in an update
+    server.rpc("test_slow_loads", 0)
 
 
 class Client(threading.Thread):

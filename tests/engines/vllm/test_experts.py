@@ -2,7 +2,7 @@
 
 import time
 
-from sending import Client, NativeRoutes, update, without
+from sending import Client, NativeRoutes, kill_sender_in_the_middle, update, without
 from vllm_server import MODELS
 
 SERVED, FILLED = ("qwen3_moe", 2), "v1"
@@ -34,6 +34,15 @@ def test_one_expert_too_few_is_refused_by_all_workers(server, tmp_path):
     assert server.version_served() == "v2"
     assert [reply["weights"] for reply in server.rpc("ckpt_engine_weights")] == ["whole", "whole"]
     ensure(server, "v3")
+
+
+def test_a_killed_sender_leaves_the_old_weights_and_every_reply_in_its_place(server):
+    ensure(server, "v1")
+    kill_sender_in_the_middle(server, VERSIONS[1])
+    server.call("POST", "/resume")
+    assert server.version_served() == "v1"
+    for version in ("v3", "v2"):  # a reply that was left behind would be noticed here
+        ensure(server, version)
 
 
 def test_vllms_own_weight_transfer_routes(server):

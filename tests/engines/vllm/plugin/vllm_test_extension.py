@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import torch
@@ -9,6 +10,8 @@ from safetensors import safe_open
 
 from ckpt_engine.vllm.model_update import ModelUpdate
 from ckpt_engine.worker import VllmColocateWorkerExtension
+
+LOAD = ModelUpdate.load
 
 
 def buckets(folder: Path, leave_out: list, num_buckets: int):
@@ -50,6 +53,15 @@ class TestExtension(VllmColocateWorkerExtension):
     def test_facts(self) -> dict:
         parameters = list(self.model_runner.model.parameters())
         return {"pid": os.getpid(), "meta": sum(parameter.is_meta for parameter in parameters)}
+
+    def test_slow_loads(self, seconds: float) -> None:
+        """Before each bucket from now on."""
+
+        def load(update, tensors):
+            time.sleep(seconds)
+            LOAD(update, tensors)
+
+        ModelUpdate.load = load
 
     def test_exit_in_load(self, rank: int) -> None:
         """The worker `rank` dies when the next update's first bucket comes."""
