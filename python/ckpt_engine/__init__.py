@@ -5,7 +5,8 @@
     server.gather_metas("step-1")
     server.update("step-1", req_func)
 
-Modules are imported when their names are first used, so that importing the package costs nothing. Errors are those of `ckpt_engine.errors`.
+Modules are imported when their names are first used, so that importing the package costs nothing. Errors are those of
+`ckpt_engine.errors`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .api import request_inference_to_update
-    from .data_types import BucketRange, DataToGather, H2DBucket, MemoryBuffer, MemoryBufferMetaList, MemoryBufferMetas, ParameterMeta
+    from .data_types import (
+        BucketRange,
+        DataToGather,
+        H2DBucket,
+        MemoryBuffer,
+        MemoryBufferMetaList,
+        MemoryBufferMetas,
+        ParameterMeta,
+    )
     from .device_utils import DeviceManager, get_ip, npu_generate_uuid
     from .errors import CkptError
     from .p2p_store import P2PStore

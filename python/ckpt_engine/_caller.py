@@ -14,7 +14,8 @@ _Work = Callable[[], None]
 
 
 class Caller:
-    """Runs one piece of work at a time, in a thread that does not keep the process from ending. A thread whose work never returns is left to itself."""
+    """Runs one piece of work at a time, in a thread that does not keep the process from ending. A thread whose work
+    never returns is left to itself."""
 
     def __init__(self) -> None:
         self._work: Optional[queue.SimpleQueue[Optional[_Work]]] = None

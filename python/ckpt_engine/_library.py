@@ -1,4 +1,5 @@
-"""libckpt.so: where it is, and its functions as include/ckpt/ckpt.h declares them. Each is declared here once; a test compares with the header.
+"""libckpt.so: where it is, and its functions as include/ckpt/ckpt.h declares them. Each is declared here once; a test
+compares with the header.
 
 A call lets other Python threads run (ctypes gives the lock back). Texts that it takes are bytes in UTF-8.
 """
@@ -131,7 +132,9 @@ def library() -> ctypes.CDLL:
 
 
 def _load() -> ctypes.CDLL:
-    path = os.environ.get("CKPT_LIBRARY") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "libckpt.so")
+    path = os.environ.get("CKPT_LIBRARY") or os.path.join(
+        os.path.dirname(os.path.abspath(__file__)), "lib", "libckpt.so"
+    )
     try:
         loaded = ctypes.CDLL(path)
     except OSError as error:
@@ -139,7 +142,10 @@ def _load() -> ctypes.CDLL:
         raise errors.NotFoundError(f"loading {path}: {error}", advice=advice) from None
     found = loaded.ckpt_abi_version()
     if found != ABI_VERSION:
-        raise errors.UnsupportedError(f"{path} speaks version {found} of the C interface, this package {ABI_VERSION}", advice="install the two together")
+        raise errors.UnsupportedError(
+            f"{path} speaks version {found} of the C interface, this package {ABI_VERSION}",
+            advice="install the two together",
+        )
     for name, (result, arguments) in FUNCTIONS.items():
         function = getattr(loaded, name)
         function.restype = result
@@ -171,7 +177,8 @@ def exception_of(loaded: ctypes.CDLL, code: int, error: c_void_p) -> errors.Ckpt
 
 
 def call(name: str, *arguments: Any) -> None:
-    """Calls a function that returns a code and takes `ckpt_error**` last, which is left out here. Raises what it reports."""
+    """Calls a function that returns a code and takes `ckpt_error**` last, which is left out here. Raises what it
+    reports."""
     loaded = library()
     error = c_void_p()
     code = getattr(loaded, name)(*arguments, ctypes.byref(error))

@@ -1,4 +1,5 @@
-"""Waits for an operation of the library, so that Ctrl-C works at any moment: no call lasts longer than a tenth of a second."""
+"""Waits for an operation of the library, so that Ctrl-C works at any moment: no call lasts longer than a tenth of a
+second."""
 
 from __future__ import annotations
 
@@ -12,15 +13,19 @@ from ._library import CALL_ENGINES, DONE, call, exception_of, library, text
 POLL_MS = 100
 #: What is told while it waits: stage, bytes done, bytes in all.
 Progress = Callable[[str, int, int], None]
-#: Given the addresses as JSON, and how to say once how the engines' call went (None: well, else why not), from any thread.
+#: Given the addresses as JSON, and how to say once how the engines' call went (None: well, else why not), from any
+#: thread.
 CallEngines = Callable[[str, Callable[[Optional[str]], None]], None]
 
 
-def run(name: str, *arguments: Any, progress: Optional[Progress] = None, call_engines: Optional[CallEngines] = None) -> str:
-    """Starts an operation by the function `name`, whose last two parameters (operation and error) are left out here; waits for its end.
+def run(
+    name: str, *arguments: Any, progress: Optional[Progress] = None, call_engines: Optional[CallEngines] = None
+) -> str:
+    """Starts an operation by the function `name`, whose last two parameters (operation and error) are left out here;
+    waits for its end.
 
-    Returns the operation's text, or raises what it reports. KeyboardInterrupt, and what `progress` or `call_engines` raise, cancel it; they are raised
-    when it has ended, so that nothing of the caller's is in use any more.
+    Returns the operation's text, or raises what it reports. KeyboardInterrupt, and what `progress` or `call_engines`
+    raise, cancel it; they are raised when it has ended, so that nothing of the caller's is in use any more.
     """
     loaded = library()
     operation = c_void_p()
@@ -43,7 +48,13 @@ def run(name: str, *arguments: Any, progress: Optional[Progress] = None, call_en
             loaded.ckpt_operation_free(operation)  # one that still runs is cancelled, and waited for
 
 
-def _wait(loaded: ctypes.CDLL, operation: c_void_p, progress: Optional[Progress], call_engines: Optional[CallEngines], replies: _Replies) -> None:
+def _wait(
+    loaded: ctypes.CDLL,
+    operation: c_void_p,
+    progress: Optional[Progress],
+    call_engines: Optional[CallEngines],
+    replies: _Replies,
+) -> None:
     stage, done, total = c_char_p(), c_uint64(), c_uint64()
     said = None
     while True:
@@ -61,7 +72,8 @@ def _wait(loaded: ctypes.CDLL, operation: c_void_p, progress: Optional[Progress]
 
 
 class _Replies:
-    """Hands the engines' reply to the operation, as long as there is one: the thread that made the call may come later."""
+    """Hands the engines' reply to the operation, as long as there is one: the thread that made the call may come
+    later."""
 
     def __init__(self, loaded: ctypes.CDLL, operation: c_void_p) -> None:
         self._lock = threading.Lock()
@@ -71,7 +83,9 @@ class _Replies:
     def say(self, error: Optional[str]) -> None:
         with self._lock:
             if self._operation is not None:
-                self._loaded.ckpt_operation_engines_replied(self._operation, None if error is None else error.encode("utf-8", "replace"))
+                self._loaded.ckpt_operation_engines_replied(
+                    self._operation, None if error is None else error.encode("utf-8", "replace")
+                )
 
     def close(self) -> None:
         with self._lock:

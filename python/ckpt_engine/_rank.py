@@ -22,22 +22,32 @@ _FAREWELL_MS = 10_000
 
 
 class Rank:
-    """Owns a ckpt_server, until `close`, its own end, or that of the process. Calls are made inside `with rank:`; a second one meanwhile, also from within
-    req_func, is an error rather than a wait for ever."""
+    """Owns a ckpt_server, until `close`, its own end, or that of the process. Calls are made inside `with rank:`; a
+    second one meanwhile, also from within req_func, is an error rather than a wait for ever."""
 
-    def __init__(self, place: Mapping[str, Any], settings: Mapping[str, Any], progress: Optional[_operation.Progress]) -> None:
+    def __init__(
+        self, place: Mapping[str, Any], settings: Mapping[str, Any], progress: Optional[_operation.Progress]
+    ) -> None:
         self.place = place
         self.joined: Optional[Dict[str, Any]] = None  # what joining told, once it has
         self.caller = Caller()
         self._progress = progress
         self._busy = threading.Lock()
         self._server = c_void_p()
-        self.call("ckpt_server_create", as_json({key: str(value) for key, value in settings.items()}), ctypes.byref(self._server), on_server=False)
+        self.call(
+            "ckpt_server_create",
+            as_json({key: str(value) for key, value in settings.items()}),
+            ctypes.byref(self._server),
+            on_server=False,
+        )
         self._end = weakref.finalize(self, _end, self._server.value, self.caller)
 
     def __enter__(self) -> None:
         if not self._busy.acquire(blocking=False):
-            raise errors.FailedPreconditionError("another call of this ParameterServer is under way", advice="make one call at a time, and none in req_func")
+            raise errors.FailedPreconditionError(
+                "another call of this ParameterServer is under way",
+                advice="make one call at a time, and none in req_func",
+            )
         if not self._server:
             self._busy.release()
             raise errors.FailedPreconditionError("this ParameterServer is closed")
@@ -57,12 +67,18 @@ class Rank:
         """What joining told, or was given before."""
         value = (self.joined or self.place).get(key)
         if value is None:
-            raise errors.FailedPreconditionError(f"{key} is not known before this process has joined the group", advice="call init_process_group() first")
+            raise errors.FailedPreconditionError(
+                f"{key} is not known before this process has joined the group", advice="call init_process_group() first"
+            )
         return value
 
-    def run(self, name: str, *arguments: Any, timeout: Timeout, call_engines: Optional[_operation.CallEngines] = None) -> str:
+    def run(
+        self, name: str, *arguments: Any, timeout: Timeout, call_engines: Optional[_operation.CallEngines] = None
+    ) -> str:
         """An operation of the server's."""
-        return _operation.run(name, self._server, *arguments, milliseconds(timeout), progress=self._progress, call_engines=call_engines)
+        return _operation.run(
+            name, self._server, *arguments, milliseconds(timeout), progress=self._progress, call_engines=call_engines
+        )
 
     def call(self, name: str, *arguments: Any, on_server: bool = True) -> None:
         """A function of the server's that does not wait."""

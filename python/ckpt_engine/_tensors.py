@@ -1,4 +1,5 @@
-"""Named tensors of torch, numpy, DLPack and the buffer protocol, as the library takes them: pointers to the caller's memory, no copy of what is contiguous.
+"""Named tensors of torch, numpy, DLPack and the buffer protocol, as the library takes them: pointers to the caller's
+memory, no copy of what is contiguous.
 
 Nothing is imported: a tensor's own package is there already.
 """
@@ -8,35 +9,42 @@ from __future__ import annotations
 import ctypes
 import sys
 from ctypes import POINTER, c_int32, c_int64, c_uint8, c_uint16, c_uint64, c_void_p
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from . import errors
+from ._dtypes import SAFETENSORS_NAMES
 from ._library import Tensor
 
-_TORCH = {
-    "bool": "BOOL",
-    "uint8": "U8",
-    "int8": "I8",
-    "float8_e5m2": "F8_E5M2",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e8m0fnu": "F8_E8M0",
-    "float8_e4m3fnuz": "F8_E4M3FNUZ",
-    "float8_e5m2fnuz": "F8_E5M2FNUZ",
-    "int16": "I16",
-    "uint16": "U16",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "int32": "I32",
-    "uint32": "U32",
-    "float32": "F32",
-    "complex64": "C64",
-    "float64": "F64",
-    "int64": "I64",
-    "uint64": "U64",
+_BUFFER_KINDS = {
+    "?": "BOOL",
+    "B": "U",
+    "b": "I",
+    "c": "U",
+    "H": "U",
+    "h": "I",
+    "I": "U",
+    "i": "I",
+    "L": "U",
+    "l": "I",
+    "Q": "U",
+    "q": "I",
+    "N": "U",
+    "n": "I",
 }
-_BUFFER_KINDS = {"?": "BOOL", "B": "U", "b": "I", "c": "U", "H": "U", "h": "I", "I": "U", "i": "I", "L": "U", "l": "I", "Q": "U", "q": "I", "N": "U", "n": "I"}
 _BUFFER_KINDS.update({"e": "F", "f": "F", "d": "F"})
-_DLPACK_KINDS = {0: "I", 1: "U", 2: "F", 4: "BF", 5: "C", 6: "BOOL", 10: "F8_E4M3", 11: "F8_E4M3FNUZ", 12: "F8_E5M2", 13: "F8_E5M2FNUZ", 14: "F8_E8M0"}
+_DLPACK_KINDS = {
+    0: "I",
+    1: "U",
+    2: "F",
+    4: "BF",
+    5: "C",
+    6: "BOOL",
+    10: "F8_E4M3",
+    11: "F8_E4M3FNUZ",
+    12: "F8_E5M2",
+    13: "F8_E5M2FNUZ",
+    14: "F8_E8M0",
+}
 _DLPACK_HOST = (1, 3)  # kDLCPU, kDLCUDAHost
 _DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
@@ -44,8 +52,8 @@ _DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 class NamedTensors:
     """Tensors by name, as an array of ckpt_tensor. Keeps them, and the copies that had to be made, while it lives.
 
-    Raises InvalidArgumentError for an object that is no tensor or of a dtype that checkpoints do not have, UnsupportedError for one that is neither in
-    host memory nor on a GPU; both name the tensor.
+    Raises InvalidArgumentError for an object that is no tensor or of a dtype that checkpoints do not have,
+    UnsupportedError for one that is neither in host memory nor on a CUDA GPU; both name the tensor.
     """
 
     def __init__(self, tensors: Mapping[str, Any]) -> None:
@@ -74,8 +82,11 @@ class NamedTensors:
 class _Seen:
     """Where a tensor lies. `owner` keeps the memory."""
 
-    def __init__(self, dtype: str, shape: Sequence[int], address: int, num_bytes: int, owner: Any, on_device: bool = False) -> None:
-        self.dtype, self.shape, self.address, self.bytes, self.owner, self.on_device = dtype, tuple(shape), address, num_bytes, owner, int(on_device)
+    def __init__(
+        self, dtype: str, shape: Sequence[int], address: int, num_bytes: int, owner: Any, on_device: bool = False
+    ) -> None:
+        self.dtype, self.shape, self.address, self.bytes = dtype, tuple(shape), address, num_bytes
+        self.owner, self.on_device = owner, int(on_device)
 
 
 def _seen(tensor: Any) -> _Seen:
@@ -90,26 +101,29 @@ def _seen(tensor: Any) -> _Seen:
     try:
         view = memoryview(tensor)
     except TypeError:
-        raise errors.InvalidArgumentError(f"{type(tensor).__module__}.{type(tensor).__qualname__} is no tensor of torch or numpy, has no __dlpack__ and no buffer") from None
+        raise errors.InvalidArgumentError(
+            f"{type(tensor).__module__}.{type(tensor).__qualname__} is no tensor of torch or numpy, and has neither "
+            "__dlpack__ nor a buffer"
+        ) from None
     return _of_buffer(view)
 
 
 def _of_torch(torch: Any, tensor: Any) -> _Seen:
-    dtype = _TORCH.get(str(tensor.dtype).rpartition(".")[2])
+    dtype = SAFETENSORS_NAMES.get(str(tensor.dtype).rpartition(".")[2])
     if dtype is None:
         raise errors.InvalidArgumentError(f"checkpoints have no dtype {tensor.dtype}")
-    kind = tensor.device.type
-    if kind not in ("cpu", "cuda"):
+    on_device = tensor.device.type == "cuda"
+    if not on_device and tensor.device.type != "cpu":
         raise errors.UnsupportedError(f"it lies on {tensor.device}", advice="give tensors of the CPU or of a GPU")
     whole = tensor.detach().contiguous()
-    if kind == "cuda":
-        torch.cuda.current_stream(whole.device).synchronize()  # what makes the tensor must be done before others read it
-    return _Seen(dtype, whole.shape, whole.data_ptr(), whole.numel() * whole.element_size(), whole, on_device=kind == "cuda")
+    if on_device:
+        torch.cuda.current_stream(whole.device).synchronize()  # what makes it must be done before others read it
+    return _Seen(dtype, whole.shape, whole.data_ptr(), whole.numel() * whole.element_size(), whole, on_device)
 
 
 def _of_numpy(numpy: Any, array: Any) -> _Seen:
     name = array.dtype.name
-    dtype = _TORCH.get(name)  # ml_dtypes' names too: bfloat16, float8_e4m3fn
+    dtype = SAFETENSORS_NAMES.get(name)  # ml_dtypes' names too: bfloat16, float8_e4m3fn
     if dtype is None or not array.dtype.isnative:
         raise errors.InvalidArgumentError(f"checkpoints have no dtype {array.dtype!r}")
     whole = numpy.asarray(array, order="C")
@@ -138,21 +152,30 @@ _capsule_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 def _of_dlpack(tensor: Any) -> _Seen:
     kind, _ = tensor.__dlpack_device__()
-    if int(kind) not in _DLPACK_HOST + _DLPACK_CUDA:
-        raise errors.UnsupportedError(f"it lies on a device of DLPack's kind {int(kind)}", advice="give tensors of the CPU or of a CUDA GPU")
+    on_device = int(kind) in _DLPACK_CUDA
+    if not on_device and int(kind) not in _DLPACK_HOST:
+        raise errors.UnsupportedError(
+            f"it lies on a device of DLPack's kind {int(kind)}", advice="copy it to the CPU first"
+        )
     capsule = tensor.__dlpack__()  # not renamed: it gives the memory back when it goes
     seen = _DlTensor.from_address(_capsule_pointer(capsule, b"dltensor"))
     kind_name = _DLPACK_KINDS.get(seen.code)
     dtype = kind_name if kind_name is None or kind_name.startswith(("F8", "BOOL")) else f"{kind_name}{seen.bits}"
-    if dtype is None or dtype not in _TORCH.values() or seen.lanes != 1:
-        raise errors.InvalidArgumentError(f"checkpoints have no dtype of DLPack's code {seen.code}, {seen.bits} bits, {seen.lanes} lanes")
+    if dtype is None or dtype not in SAFETENSORS_NAMES.values() or seen.lanes != 1:
+        raise errors.InvalidArgumentError(
+            f"checkpoints have no dtype of DLPack's code {seen.code}, {seen.bits} bits, {seen.lanes} lanes"
+        )
     shape = seen.shape[: seen.ndim]
     if seen.strides and not _contiguous(shape, seen.strides[: seen.ndim]):
-        raise errors.InvalidArgumentError(f"its memory has gaps: shape {shape}, strides {seen.strides[: seen.ndim]}", advice="make it contiguous first")
+        raise errors.InvalidArgumentError(
+            f"its memory has gaps: shape {shape}, strides {seen.strides[: seen.ndim]}",
+            advice="make it contiguous first",
+        )
     count = 1
     for size in shape:
         count *= size
-    return _Seen(dtype, shape, (seen.data or 0) + seen.byte_offset, count * seen.bits // 8, (tensor, capsule), on_device=int(kind) in _DLPACK_CUDA)
+    address = (seen.data or 0) + seen.byte_offset
+    return _Seen(dtype, shape, address, count * seen.bits // 8, (tensor, capsule), on_device)
 
 
 def _contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:

@@ -1,4 +1,5 @@
-"""torch.distributed's default group, for scripts that expect `init_process_group` to make it: they call torch.distributed.barrier() next.
+"""torch.distributed's default group, for scripts that expect `init_process_group` to make it: they call
+torch.distributed.barrier() next.
 
 Made only where torch is imported, has no group yet, and the launcher's environment says where to meet.
 """
@@ -20,7 +21,9 @@ def make(seconds: float) -> bool:
     if not all(name in os.environ for name in _MEETING):
         return False
     has_cuda = sys.modules["torch"].cuda.is_available()
-    distributed.init_process_group(backend="cpu:gloo,cuda:nccl" if has_cuda else "gloo", timeout=timedelta(seconds=seconds))
+    distributed.init_process_group(
+        backend="cpu:gloo,cuda:nccl" if has_cuda else "gloo", timeout=timedelta(seconds=seconds)
+    )
     return True
 
 

@@ -7,10 +7,13 @@ import json
 import os
 import socket
 import time
-from typing import Any, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 from urllib.parse import urlsplit
 
 from . import errors
+
+if TYPE_CHECKING:
+    from .ps import ParameterServer
 
 _MOST_REPLY_BYTES = 1 << 20
 
@@ -26,22 +29,24 @@ def request_inference_to_update(
 ) -> None:
     """Posts the engines' update call and returns when the engine has taken the weights.
 
-        url             "http://host:port/collective_rpc" (vLLM), "…/update_weights_from_ipc" (SGLang, LMDeploy, ckpt-engine engine); any other path
-                        gets vLLM's form
+        url             "http://host:port/collective_rpc" (vLLM), "…/update_weights_from_ipc" (SGLang, LMDeploy,
+                        ckpt-engine engine); any other path gets vLLM's form
         socket_paths    of this engine's workers: device uuid, socket address
         timeout         seconds, for the whole call
         uds             path of a Unix socket that the engine listens on, instead of the URL's host
         weight_version  name of the version, for engines that keep one: at most 256 bytes
         api_key         bearer token; by default that of CKPT_API_KEY
 
-    Raises UnavailableError if the engine cannot be reached or goes away, DeadlineExceededError after `timeout`, RemoteError with the status and the
-    engine's own words if it refuses.
+    Raises UnavailableError if the engine cannot be reached or goes away, DeadlineExceededError after `timeout`,
+    RemoteError with the status and the engine's own words if it refuses.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise errors.InvalidArgumentError(f"{url!r} is no http address of an engine")
     sglang = parts.path.endswith("/update_weights_from_ipc")
-    body = json.dumps(_sglang(socket_paths, weight_version) if sglang else _vllm(socket_paths, timeout, weight_version)).encode()
+    body = json.dumps(
+        _sglang(socket_paths, weight_version) if sglang else _vllm(socket_paths, timeout, weight_version)
+    ).encode()
     headers = {"Content-Type": "application/json"}
     token = api_key if api_key is not None else os.environ.get("CKPT_API_KEY", "")
     if token:
@@ -94,10 +99,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _connection(scheme: str, host: str, port: Optional[int], timeout: float, uds: Optional[str]) -> http.client.HTTPConnection:
+def _connection(
+    scheme: str, host: str, port: Optional[int], timeout: float, uds: Optional[str]
+) -> http.client.HTTPConnection:
     if uds:
         return _UnixConnection(host, timeout, uds)
-    return (http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection)(host, port, timeout=timeout)
+    return (http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection)(
+        host, port, timeout=timeout
+    )
 
 
 def _read(connection: http.client.HTTPConnection, reply: http.client.HTTPResponse, end: float) -> bytes:
@@ -118,7 +127,10 @@ def _read(connection: http.client.HTTPConnection, reply: http.client.HTTPRespons
 
 def _judge(where: str, status: int, body: bytes, socket_paths: Mapping[str, str]) -> None:
     said = body.decode("utf-8", "replace").strip()
-    advice = {401: "give the engine's key as api_key or CKPT_API_KEY", 404: "the engine has no such route: look at its version and how it was started"}
+    advice = {
+        401: "give the engine's key as api_key or CKPT_API_KEY",
+        404: "the engine has no such route: look at its version and how it was started",
+    }
     if status != 200:
         raise errors.RemoteError(f"{where}: status {status}: {said[:2000]}", advice=advice.get(status, ""))
     try:
@@ -132,12 +144,23 @@ def _judge(where: str, status: int, body: bytes, socket_paths: Mapping[str, str]
 
 
 def _judge_workers(where: str, results: List[Any], socket_paths: Mapping[str, str]) -> None:
-    """What our own workers answer instead of raising, and whether it is this call that they answer (see vllm/colocate.py). Others answer null."""
+    """What our own workers answer instead of raising, and whether it is this call that they answer (see
+    vllm/colocate.py). Others answer null."""
     for worker, result in enumerate(results):
         said = result.get("ckpt_engine") if isinstance(result, dict) else None
         if not isinstance(said, dict):
             continue
         if said.get("session") not in socket_paths.values():
-            raise errors.RemoteError(f"{where}: the reply of worker {worker} belongs to another call", advice="restart the engine: it mixes up its replies")
+            raise errors.RemoteError(
+                f"{where}: the reply of worker {worker} belongs to another call",
+                advice="restart the engine: it mixes up its replies",
+            )
         if said.get("error"):
             raise errors.RemoteError(f"{where}: worker {worker}: {said['error']}")
+
+
+def _init_api(ps: ParameterServer) -> Any:
+    """The HTTP routes of a parameter server. Raises UnsupportedError: there is no `serve` yet."""
+    raise errors.UnsupportedError(
+        "a parameter server over HTTP is not offered", advice="call ParameterServer's methods"
+    )

@@ -1,4 +1,5 @@
-"""What metas are made of, under the names that scripts know. Plain values: they pickle, compare, and need no other package.
+"""What metas are made of, under the names that scripts know. Plain values: they pickle, compare, and need no other
+package.
 
 `dtype` is a safetensors name ("BF16"), `shape` a tuple, sizes are bytes.
 """

@@ -1,7 +1,8 @@
-"""The group of ranks, under the names of torch.distributed that scripts use. It is that of the ParameterServer made last in this process.
+"""The group of ranks, under the names of torch.distributed that scripts use. It is that of the ParameterServer made
+last in this process.
 
-Tensors travel by the server's own updates alone: what moves tensors or objects between scripts (`all_reduce`, `broadcast`, `all_gather_object`,
-`new_group`) raises UnsupportedError; torch.distributed is there for them.
+Tensors travel by the server's own updates alone: what moves tensors or objects between scripts (`all_reduce`,
+`broadcast`, `all_gather_object`, `new_group`) raises UnsupportedError; torch.distributed is there for them.
 """
 
 from __future__ import annotations
@@ -56,13 +57,25 @@ def _current() -> ParameterServer:
 
 
 def use_backend(backend: Optional[str]) -> None:
-    """None and "" are well. Names of other back ends raise UnsupportedError: which transport is used follows from the devices."""
+    """None and "" are well. Names of other back ends raise UnsupportedError: which transport is used follows from the
+    devices."""
     if backend:
-        raise errors.UnsupportedError(f"there is no back end {backend} to choose", advice="leave it out: NCCL is used between GPUs, UCX between hosts' memory")
+        raise errors.UnsupportedError(
+            f"there is no back end {backend} to choose",
+            advice="leave it out: NCCL is used between GPUs, UCX between hosts' memory",
+        )
 
 
-def init_process_group(rank: Optional[int] = None, world_size: Optional[int] = None, store: Any = None, *, timeout: timedelta = TEN_MINUTES, **_: Any) -> None:
-    """Joins the group, as ParameterServer.init_process_group does. The server knows rank, world size and store already. A collective call."""
+def init_process_group(
+    rank: Optional[int] = None,
+    world_size: Optional[int] = None,
+    store: Any = None,
+    *,
+    timeout: timedelta = TEN_MINUTES,
+    **_: Any,
+) -> None:
+    """Joins the group, as ParameterServer.init_process_group does. The server knows rank, world size and store already.
+    A collective call."""
     _current().init_process_group(timeout=timeout)
 
 
@@ -78,7 +91,8 @@ def destroy_process_group(group: Optional[DistributedProcessGroup] = None) -> No
 
 
 def barrier(group: Optional[DistributedProcessGroup] = None, *, timeout: timedelta = TEN_MINUTES, **_: Any) -> None:
-    """Returns when every rank has called it. Raises DeadlineExceededError naming the ranks that did not come, UnavailableError naming one that died."""
+    """Returns when every rank has called it. Raises DeadlineExceededError naming the ranks that did not come,
+    UnavailableError naming one that died."""
     _current().store_based_barrier(timeout)
 
 
@@ -103,4 +117,6 @@ def broadcast(tensor: Any, src: int = 0, group: Optional[DistributedProcessGroup
 
 
 def _not_here(what: str) -> errors.UnsupportedError:
-    return errors.UnsupportedError(f"{what} is not offered", advice="use torch.distributed for a script's own tensors and objects")
+    return errors.UnsupportedError(
+        f"{what} is not offered", advice="use torch.distributed for a script's own tensors and objects"
+    )

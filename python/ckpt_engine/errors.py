@@ -1,4 +1,5 @@
-"""What fails, as exceptions: one class for each code of the status table (docs/reference/options.md), which also is the fitting built-in one.
+"""What fails, as exceptions: one class for each code of the status table (docs/reference/options.md), which also is the
+fitting built-in one.
 
     except ckpt_engine.errors.CkptError as error:
         error.code     "unavailable": tells what to do next
@@ -14,11 +15,14 @@ from typing import ClassVar, Dict, List, Optional, Tuple, Type
 
 
 class CkptError(Exception):
-    """Base of all. `str()` gives code, rank, stage, what was tried, the cause and the advice; `message` is what was tried and the cause alone."""
+    """Base of all. `str()` gives code, rank, stage, what was tried, the cause and the advice; `message` is what was
+    tried and the cause alone."""
 
     code: ClassVar[str] = "internal"
 
-    def __init__(self, message: str, *, stage: str = "", rank: Optional[int] = None, advice: str = "", text: str = "") -> None:
+    def __init__(
+        self, message: str, *, stage: str = "", rank: Optional[int] = None, advice: str = "", text: str = ""
+    ) -> None:
         super().__init__(text or _text(self.code, message, stage, rank, advice))
         self.message = message
         self.stage = stage
@@ -36,7 +40,9 @@ def _text(code: str, message: str, stage: str, rank: Optional[int], advice: str)
     return f"{code}: {where}{message}" + (f" ({advice})" if advice else "")
 
 
-def _restored(kind: Type[CkptError], message: str, stage: str, rank: Optional[int], advice: str, text: str) -> CkptError:
+def _restored(
+    kind: Type[CkptError], message: str, stage: str, rank: Optional[int], advice: str, text: str
+) -> CkptError:
     return kind(message, stage=stage, rank=rank, advice=advice, text=text)
 
 

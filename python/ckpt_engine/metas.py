@@ -1,6 +1,7 @@
 """Metas: what each rank holds of a checkpoint, as scripts know it and as the JSON document of docs/format/metas.md.
 
-Metas that the package `checkpoint-engine` pickled are read by a closed list of types: nothing else in such a file is ever made or called.
+Metas that the package `checkpoint-engine` pickled are read by a closed list of types: nothing else in such a file is
+ever made or called.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pickle
 from typing import Any, Dict, List
 
 from . import errors
+from ._dtypes import SAFETENSORS_NAMES
 from .data_types import MemoryBufferMetaList, MemoryBufferMetas, ParameterMeta
 
 _BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BF16": 16, "BOOL": 8}
@@ -18,14 +20,15 @@ _ALIGNMENT = 256
 
 
 class Metas(Dict[int, MemoryBufferMetaList]):
-    """Rank: what it holds. Ranks that hold nothing are left out. `document` is the JSON that they came from, "" for metas made elsewhere. Pickles."""
+    """Rank: what it holds. Ranks that hold nothing are left out. `document` is the JSON that they came from, "" for
+    metas made elsewhere. Pickles."""
 
     document: str = ""
 
 
 def from_json(document: str) -> Metas:
-    """Metas of a document. A rank's own tensors (packing "shares") stand with its first segment; where all ranks hold a piece of every tensor ("striped"),
-    they stand with every rank.
+    """Metas of a document. A rank's own tensors (packing "shares") stand with its first segment; where all ranks hold a
+    piece of every tensor ("striped"), they stand with every rank.
 
     Raises InvalidArgumentError for what is no such document.
     """
@@ -38,11 +41,16 @@ def from_json(document: str) -> Metas:
             if read["layout"]["packing"] == "shares":
                 end = begin + read["layout"]["shares"][rank]
                 own, begin = parameters[begin:end], end
-            segments = [MemoryBufferMetas(metas=[], ptr=segment["address"], size=segment["bytes"]) for segment in holds["segments"]]
+            segments = [
+                MemoryBufferMetas(metas=[], ptr=segment["address"], size=segment["bytes"])
+                for segment in holds["segments"]
+            ]
             if own and segments:
                 segments[0].metas = own
             if segments:
-                metas[rank] = MemoryBufferMetaList(p2p_store_addr=None, memory_buffer_metas_list=segments, rdma_device="")
+                metas[rank] = MemoryBufferMetaList(
+                    p2p_store_addr=None, memory_buffer_metas_list=segments, rdma_device=""
+                )
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise errors.InvalidArgumentError(f"this is no metas document: {type(error).__name__}: {error}") from None
     metas.document = document
@@ -59,13 +67,6 @@ def _aligned(dtype: str, shape: Any) -> int:
     for size in shape:
         bits *= size
     return (bits // 8 + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
-
-
-_SAFETENSORS = {
-    "bool": "BOOL", "uint8": "U8", "int8": "I8", "float8_e5m2": "F8_E5M2", "float8_e4m3fn": "F8_E4M3", "float8_e8m0fnu": "F8_E8M0",
-    "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ", "int16": "I16", "uint16": "U16", "float16": "F16", "bfloat16": "BF16",
-    "int32": "I32", "uint32": "U32", "float32": "F32", "complex64": "C64", "float64": "F64", "int64": "I64", "uint64": "U64",
-}  # fmt: skip
 
 
 class _Fields:
@@ -95,8 +96,8 @@ class _ClosedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module in _MODULES and name in _TYPES:
             return _TYPES[name]
-        if module == "torch" and name in _SAFETENSORS:
-            return _SAFETENSORS[name]
+        if module == "torch" and name in SAFETENSORS_NAMES:
+            return SAFETENSORS_NAMES[name]
         if (module, name) == ("torch", "Size"):
             return tuple
         if (module, name) in (("builtins", "set"), ("__builtin__", "set")):
@@ -130,9 +131,16 @@ def _list(fields: Dict[str, Any]) -> MemoryBufferMetaList:
     segments: List[MemoryBufferMetas] = []
     for segment in fields["memory_buffer_metas_list"]:
         parameters = [
-            ParameterMeta(name=str(p["name"]), dtype=str(p["dtype"]), shape=tuple(int(size) for size in p["shape"]), aligned_size=int(p["aligned_size"]))
+            ParameterMeta(
+                name=str(p["name"]),
+                dtype=str(p["dtype"]),
+                shape=tuple(int(size) for size in p["shape"]),
+                aligned_size=int(p["aligned_size"]),
+            )
             for p in (parameter.fields for parameter in segment.fields["metas"])
         ]
-        segments.append(MemoryBufferMetas(metas=parameters, ptr=int(segment.fields["ptr"]), size=int(segment.fields["size"])))
+        segments.append(
+            MemoryBufferMetas(metas=parameters, ptr=int(segment.fields["ptr"]), size=int(segment.fields["size"]))
+        )
     address = fields.get("p2p_store_addr")
     return MemoryBufferMetaList(None if address is None else str(address), segments, str(fields.get("rdma_device", "")))

@@ -11,4 +11,6 @@ class P2PStore:
     """Known by name to scripts. Making one raises UnsupportedError."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        raise errors.UnsupportedError("reads between ranks are not offered", advice="update without ranks: every rank gets the weights")
+        raise errors.UnsupportedError(
+            "reads between ranks are not offered", advice="update without ranks: every rank gets the weights"
+        )

@@ -1,6 +1,7 @@
 """The parameter server: one rank's checkpoints in memory, and the updates that put them into running engines.
 
-Every rank is one process, as torchrun, Slurm, MPI or `ckpt-engine launch` start them. All ranks make the same calls in the same order.
+Every rank is one process, as torchrun, Slurm, MPI or `ckpt-engine launch` start them. All ranks make the same calls in
+the same order.
 """
 
 from __future__ import annotations
@@ -24,18 +25,23 @@ _PATIENCE_S = 5.0  # with an engines' call that has not returned though its upda
 
 
 class ParameterServer:
-    """Threads: one call at a time; a second one raises FailedPreconditionError. Every call that waits ends at its timeout, and at Ctrl-C.
+    """Threads: one call at a time; a second one raises FailedPreconditionError. Every call that waits ends at its
+    timeout, and at Ctrl-C.
 
-    The arguments are those of scripts that exist; what is not given comes from the environment (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT and their
-    counterparts of Slurm and MPI). A process with neither is alone. Nothing is connected until the first collective call.
+    The arguments are those of scripts that exist; what is not given comes from the environment (RANK, WORLD_SIZE,
+    MASTER_ADDR, MASTER_PORT and their counterparts of Slurm and MPI). A process with neither is alone. Nothing is
+    connected until the first collective call.
 
         rank, world_size     this process among all; 0 is a rank
         auto_pg              join the group at the first call that needs it; else `init_process_group` must come first
-        gpu_count            GPUs of a host; not needed: a rank takes the GPU of its place on its host, or the one of CKPT_DEVICE_UUID
-        mem_fraction         0 to 1; not needed: slots take what the plan needs of what is free, limited by CKPT_MEMORY_LIMIT
+        gpu_count            GPUs of a host; not needed: a rank takes the GPU of its place on its host, or the one of
+                             CKPT_DEVICE_UUID
+        mem_fraction         0 to 1; not needed: slots take what the plan needs of what is free, limited by
+                             CKPT_MEMORY_LIMIT
         master_addr/port     where rank 0 keeps the store; by default at MASTER_PORT + 1
         settings             options by their names (docs/reference/options.md): {"bucket_size": "256MiB"}
-        progress             called in the waiting thread with stage, bytes done, bytes in all; what it raises ends the call
+        progress             called in the waiting thread with stage, bytes done, bytes in all; what it raises ends the
+                             call
     """
 
     shared_memory_pool_name = "__shared_memory_pool__"
@@ -55,7 +61,9 @@ class ParameterServer:
     ) -> None:
         need(rank is None or rank >= 0, f"rank {rank}: ranks count from 0")
         need(world_size is None or world_size > 0, f"world_size {world_size}: there is one rank at least")
-        need(rank is None or world_size is None or rank < world_size, f"rank {rank} of {world_size}: ranks count from 0")
+        need(
+            rank is None or world_size is None or rank < world_size, f"rank {rank} of {world_size}: ranks count from 0"
+        )
         need(gpu_count is None or gpu_count > 0, f"gpu_count {gpu_count}: give the number of GPUs of a host")
         need(mem_fraction is None or 0 < mem_fraction <= 1, f"mem_fraction {mem_fraction}: give a part of 1")
         place = {"rank": rank, "world_size": world_size, "master_addr": master_addr, "master_port": master_port}
@@ -71,7 +79,8 @@ class ParameterServer:
         distributed.follow(self)
 
     def close(self) -> None:
-        """Gives the memory back and leaves the group. The server is of no use afterwards. Also done when it is collected, and at the process's end."""
+        """Gives the memory back and leaves the group. The server is of no use afterwards. Also done when it is
+        collected, and at the process's end."""
         with self._native:
             self._native.close()
             self._member = False
@@ -106,18 +115,20 @@ class ParameterServer:
     # ---- the group
 
     def init_process_group(self, *, timeout: Timeout = TEN_MINUTES) -> None:
-        """Joins the group and finds the device; nothing happens where that is done already. A collective call. Where torch is imported and has no group of
-        its own, it gets one too, until the next update ends: scripts use its barrier.
+        """Joins the group and finds the device; nothing happens where that is done already. A collective call. Where
+        torch is imported and has no group of its own, it gets one too, until the next update ends: scripts use its
+        barrier.
 
-        Raises DeadlineExceededError naming the ranks that did not come, UnsupportedError for a device that is not there, InvalidArgumentError where two
-        ranks have one GPU, or the environment contradicts itself.
+        Raises DeadlineExceededError naming the ranks that did not come, UnsupportedError for a device that is not
+        there, InvalidArgumentError where two ranks have one GPU, or the environment contradicts itself.
         """
         with self._native:
             self._join(timeout)
             self._made_torch_group = self._made_torch_group or _torch_group.make(milliseconds(timeout) / 1000)
 
     def leave_process_group(self) -> None:
-        """This process is no member until it joins again, which costs nothing then: connections and checkpoints stay until `close`. Not collective."""
+        """This process is no member until it joins again, which costs nothing then: connections and checkpoints stay
+        until `close`. Not collective."""
         with self._native:
             self._member = False
             self._end_torch_group()
@@ -140,7 +151,9 @@ class ParameterServer:
 
     def _need_group(self, timeout: Timeout) -> None:
         if not self._member and not self._auto_pg:
-            raise errors.FailedPreconditionError("this process has not joined the group", advice="call init_process_group(), or give auto_pg=True")
+            raise errors.FailedPreconditionError(
+                "this process has not joined the group", advice="call init_process_group(), or give auto_pg=True"
+            )
         self._join(timeout)
 
     # ---- checkpoints
@@ -157,17 +170,23 @@ class ParameterServer:
         verify: bool = False,
         timeout: Timeout = timedelta(hours=1),
     ) -> None:
-        """Takes this rank's part of a checkpoint into pinned memory: the tensors of safetensors files, and tensors of the script's own, both or none.
+        """Takes this rank's part of a checkpoint into pinned memory: the tensors of safetensors files, and tensors of
+        the script's own, both or none.
 
-            named_tensors            by name: torch (CPU or this rank's GPU), numpy, whatever has __dlpack__ or a buffer. Read before this returns,
-                                     without a copy in between where they are contiguous
-            use_shared_memory_pool   keep the memory when the name is unregistered, for the next checkpoint. One name at a time
-            use_inplace_pin_memory   use files under /dev/shm where they lie. They stay there, and must not be written while the name is registered
-            directory                instead of both: a checkpoint that all ranks name; each reads an equal share of every file, which is faster
+            named_tensors            by name: torch (CPU or this rank's GPU), numpy, whatever has __dlpack__ or a
+                                     buffer. Read before this returns, without a copy in between where they are
+                                     contiguous; of GPU tensors by DLPack, what makes them must have ended
+            use_shared_memory_pool   keep the memory when the name is unregistered, for the next checkpoint. One name
+                                     at a time
+            use_inplace_pin_memory   use files under /dev/shm where they lie. They stay there, and must not be written
+                                     while the name is registered
+            directory                instead of both: a checkpoint that all ranks name; each reads an equal share of
+                                     every file, which is faster
             verify                   take digests while loading, for receivers that check them
 
-        Joins the group first, if auto_pg is set. On an error nothing is left behind, and a name that was registered before stays whole:
-        AlreadyExistsError, NotFoundError (a file), DataCorruptionError, InvalidArgumentError, ResourceExhaustedError.
+        Joins the group first, if auto_pg is set. On an error nothing is left behind, and a name that was registered
+        before stays whole: AlreadyExistsError, NotFoundError (a file), DataCorruptionError, InvalidArgumentError,
+        ResourceExhaustedError.
         """
         need(not isinstance(files, (str, bytes)), "files: give a list of paths")
         need(directory is None or not (files or named_tensors), "give a directory, or files and tensors, not both")
@@ -176,12 +195,29 @@ class ParameterServer:
             self._forget_empty(checkpoint_name)
             user = next((name for name, shared in self._registered.items() if shared), None)
             if use_shared_memory_pool and user is not None:
-                raise errors.FailedPreconditionError(f"checkpoint {user} uses the shared memory pool", advice=f"unregister {user} first")
+                raise errors.FailedPreconditionError(
+                    f"checkpoint {user} uses the shared memory pool", advice=f"unregister {user} first"
+                )
             adopt = use_inplace_pin_memory and not use_shared_memory_pool
-            self._register(checkpoint_name, directory, files or (), named_tensors or {}, {"verify": verify, "adopt": adopt}, timeout)
+            self._register(
+                checkpoint_name,
+                directory,
+                files or (),
+                named_tensors or {},
+                {"verify": verify, "adopt": adopt},
+                timeout,
+            )
             self._registered[checkpoint_name] = use_shared_memory_pool
 
-    def _register(self, name: str, directory: Any, files: Sequence[Any], tensors: Mapping[str, Any], options: Dict[str, Any], timeout: Timeout) -> None:
+    def _register(
+        self,
+        name: str,
+        directory: Any,
+        files: Sequence[Any],
+        tensors: Mapping[str, Any],
+        options: Dict[str, Any],
+        timeout: Timeout,
+    ) -> None:
         from ._tensors import NamedTensors
 
         paths = [os.fsencode(os.fspath(file)) for file in files]
@@ -193,11 +229,13 @@ class ParameterServer:
             tensors=seen.array,
             num_tensors=len(seen),
         )
-        self._native.run("ckpt_server_register_start", name.encode(), ctypes.byref(source), as_json(options), timeout=timeout)
+        self._native.run(
+            "ckpt_server_register_start", name.encode(), ctypes.byref(source), as_json(options), timeout=timeout
+        )
 
     def unregister_checkpoint(self, checkpoint_name: str, force: bool = False) -> None:
-        """Forgets a checkpoint and gives its memory back to the system; that of the shared memory pool only with `force`. A name that is not registered is
-        told in the log, and well."""
+        """Forgets a checkpoint and gives memory that no checkpoint uses back to the system; after one that used the shared
+        memory pool only with `force`. A name that is not registered is told in the log, and well."""
         with self._native:
             self._forget_empty(checkpoint_name)
             if checkpoint_name not in self._registered:
@@ -217,7 +255,8 @@ class ParameterServer:
             self._empty = ""
 
     def gather_metas(self, checkpoint_name: str, *, timeout: Timeout = TEN_MINUTES) -> None:
-        """Tells every rank what all hold of a checkpoint. A collective call; ranks that have not registered the name hold nothing.
+        """Tells every rank what all hold of a checkpoint. A collective call; ranks that have not registered the name
+        hold nothing.
 
         Raises InvalidArgumentError for a tensor that two ranks hold, and what the group raises.
         """
@@ -231,46 +270,68 @@ class ParameterServer:
             self._gathered, self._metas = checkpoint_name, None
 
     def get_metas(self) -> Dict[int, MemoryBufferMetaList]:
-        """What was gathered or loaded last, by rank; empty before that. The values pickle; `metas.Metas.document` has the same as JSON."""
+        """What was gathered or loaded last, by rank; empty before that. The values pickle; `metas.Metas.document` has
+        the same as JSON."""
         if self._metas is None:
             self._metas = from_json(self.metas_json()) if self._gathered else Metas()
         return self._metas
 
     def metas_json(self) -> str:
-        """What was gathered last, as a JSON document (docs/format/metas.md). Raises FailedPreconditionError before gather_metas."""
+        """What was gathered last, as a JSON document (docs/format/metas.md). Raises FailedPreconditionError before
+        gather_metas."""
         if not self._gathered:
             raise errors.FailedPreconditionError("no metas have been gathered", advice="call gather_metas(name) first")
         with self._native:
             return self._native.metas_json(self._gathered)
 
     def load_metas(self, metas: Mapping[int, MemoryBufferMetaList]) -> None:
-        """Takes metas that another job's get_metas gave, by rank: what an update of chosen `ranks` would read from. Raises InvalidArgumentError for else."""
+        """Takes metas that another job's get_metas gave, by rank: what an update of chosen `ranks` would read from.
+        Raises InvalidArgumentError for else."""
         loaded = Metas(metas)
         loaded.document = getattr(metas, "document", "")
-        need(all(type(rank) is int and isinstance(held, MemoryBufferMetaList) for rank, held in loaded.items()), "metas: give what get_metas() returned")
+        need(
+            all(type(rank) is int and isinstance(held, MemoryBufferMetaList) for rank, held in loaded.items()),
+            "metas: give what get_metas() returned",
+        )
         self._metas = loaded
 
     # ---- updates
 
-    def update(self, checkpoint_name: str, req_func: RequestFunction, *, timeout: Timeout = TEN_MINUTES, ranks: Optional[List[int]] = None) -> Dict[str, Any]:
+    def update(
+        self,
+        checkpoint_name: str,
+        req_func: RequestFunction,
+        *,
+        timeout: Timeout = TEN_MINUTES,
+        ranks: Optional[List[int]] = None,
+    ) -> Dict[str, Any]:
         """Puts a checkpoint into the engines of all ranks. A collective call, after gather_metas.
 
-        `req_func` is called on every rank in a thread, with the list of (device uuid, socket address) of all ranks, while the weights move; it asks the
-        engines to take them and returns when they have. What it raises ends the update on every rank. `ranks`: None and [] mean all; an update of chosen
-        ranks raises UnsupportedError.
+        `req_func` is called on every rank in a thread, with the list of (device uuid, socket address) of all ranks,
+        while the weights move; it asks the engines to take them and returns when they have. What it raises ends the
+        update on every rank. `ranks`: None and [] mean all; an update of chosen ranks raises UnsupportedError.
 
-        Returns the report, as `ckpt-engine update --json` prints it. When this raises, engines keep their version, and the next update works:
-        NotFoundError, FailedPreconditionError, ResourceExhaustedError (nothing was started); UnavailableError, DeadlineExceededError, RemoteError and
-        DataCorruptionError name stage, bucket and rank, the same on all ranks.
+        Returns the report, as `ckpt-engine update --json` prints it. When this raises, engines keep their version, and
+        the next update works: NotFoundError, FailedPreconditionError, ResourceExhaustedError (nothing was started);
+        UnavailableError, DeadlineExceededError, RemoteError and DataCorruptionError name stage, bucket and rank, the
+        same on all ranks.
         """
         need(callable(req_func), "req_func: give a function that takes a list of (device uuid, socket address)")
         if ranks:
-            raise errors.UnsupportedError("an update of chosen ranks is not offered", advice="leave ranks out: all ranks get the weights")
+            raise errors.UnsupportedError(
+                "an update of chosen ranks is not offered", advice="leave ranks out: all ranks get the weights"
+            )
         with self._native:
             self._need_group(timeout)
             call = EnginesCall(self._native.caller, req_func)
             try:
-                report = self._native.run("ckpt_server_update_start", checkpoint_name.encode(), b"{}", timeout=timeout, call_engines=call.start)
+                report = self._native.run(
+                    "ckpt_server_update_start",
+                    checkpoint_name.encode(),
+                    b"{}",
+                    timeout=timeout,
+                    call_engines=call.start,
+                )
             except errors.CkptError as error:
                 call.wait(_PATIENCE_S)
                 raise error from call.raised
@@ -292,9 +353,11 @@ class ParameterServer:
         keep_slots: bool = False,
         timeout: Timeout = TEN_MINUTES,
     ) -> Dict[str, Any]:
-        """As `update`, but the library makes the engines' call itself, and looks after pausing and versions: options and report of `ckpt-engine update`.
+        """As `update`, but the library makes the engines' call itself, and looks after pausing and versions: options
+        and report of `ckpt-engine update`.
 
-        `endpoints`: the HTTP addresses of this host's engines; each is driven by the first of `inference_parallel_size` ranks.
+        `endpoints`: the HTTP addresses of this host's engines; each is driven by the first of `inference_parallel_size`
+        ranks.
         """
         need(not isinstance(endpoints, str), "endpoints: give a list of addresses")
         target = {
@@ -308,4 +371,10 @@ class ParameterServer:
         }
         with self._native:
             self._need_group(timeout)
-            return dict(json.loads(self._native.run("ckpt_server_update_start", checkpoint_name.encode(), as_json(target), timeout=timeout)))
+            return dict(
+                json.loads(
+                    self._native.run(
+                        "ckpt_server_update_start", checkpoint_name.encode(), as_json(target), timeout=timeout
+                    )
+                )
+            )

@@ -28,14 +28,38 @@ def free_port() -> int:
 
 def environment(world: World) -> dict[str, str]:
     path = os.pathsep.join([HERE, os.environ["PYTHONPATH"]])
-    return world.environment | {"PYTHONPATH": path, "CKPT_DEVICE": "host", "CKPT_BUCKET_SIZE": "256KiB", "CKPT_STRIPE_SIZE": "64KiB"}
+    return world.environment | {
+        "PYTHONPATH": path,
+        "CKPT_DEVICE": "host",
+        "CKPT_BUCKET_SIZE": "256KiB",
+        "CKPT_STRIPE_SIZE": "64KiB",
+    }
 
 
 def start(world: World, ranks: int, program: str, *arguments: object) -> subprocess.Popen:
     file = world.path / f"program-{len(list(world.path.glob('program-*')))}.py"
     file.write_text(program)
-    command = [BINARY, "launch", "--nproc-per-node", str(ranks), "--master-port", str(free_port()), "--quiet", "--", sys.executable, str(file), *map(str, arguments)]
-    return subprocess.Popen(command, env=environment(world), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    command = [
+        BINARY,
+        "launch",
+        "--nproc-per-node",
+        str(ranks),
+        "--master-port",
+        str(free_port()),
+        "--quiet",
+        "--",
+        sys.executable,
+        str(file),
+        *map(str, arguments),
+    ]
+    return subprocess.Popen(
+        command,
+        env=environment(world),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def run(world: World, ranks: int, program: str, *arguments: object, limit_s: float = 60) -> list[list]:
@@ -47,3 +71,8 @@ def run(world: World, ranks: int, program: str, *arguments: object, limit_s: flo
         rank, what = json.loads(line)
         told[rank].append(what)
     return told
+
+
+def left_over(world: World) -> list[str]:
+    """What `World.left_over` says, but for the journal: it remembers for a minute that an engine which a script asked, or did not, may still come."""
+    return [path for path in world.left_over() if "/journal/" not in path]

@@ -25,7 +25,15 @@ class HostTensor:
         self.memory = (ctypes.c_char * max(1, len(data))).from_buffer_copy(data or b"\0")
         self.shape = (ctypes.c_int64 * len(shape))(*shape)
         code, bits = _DLPACK[dtype]
-        self.managed = _DlTensor(data=ctypes.addressof(self.memory), device=(1, 0), ndim=len(shape), code=code, bits=bits, lanes=1, shape=self.shape)
+        self.managed = _DlTensor(
+            data=ctypes.addressof(self.memory),
+            device=(1, 0),
+            ndim=len(shape),
+            code=code,
+            bits=bits,
+            lanes=1,
+            shape=self.shape,
+        )
 
     def __dlpack_device__(self):
         return 1, 0
@@ -53,7 +61,13 @@ def files_of(directory):
 def named_tensors_of(directory):
     """This rank's tensors of a checkpoint, spread unevenly."""
     every = [pair for path in sorted(Path(directory).glob("*.safetensors")) for pair in tensors_of(path)]
-    return dict(every[: len(every) // 3] if RANK == 0 and WORLD_SIZE > 1 else every[len(every) // 3 :][RANK - 1 :: WORLD_SIZE - 1] if WORLD_SIZE > 1 else every)
+    return dict(
+        every[: len(every) // 3]
+        if RANK == 0 and WORLD_SIZE > 1
+        else every[len(every) // 3 :][RANK - 1 :: WORLD_SIZE - 1]
+        if WORLD_SIZE > 1
+        else every
+    )
 
 
 def ask_engines(endpoints, tensor_parallel, version=None):
@@ -64,7 +78,9 @@ def ask_engines(endpoints, tensor_parallel, version=None):
         first = RANK // tensor_parallel * tensor_parallel
         if RANK == first:
             paths = dict(socket_paths[first : first + tensor_parallel])
-            ckpt_engine.request_inference_to_update(f"{endpoints[RANK // tensor_parallel]}/collective_rpc", paths, 60, weight_version=version)
+            ckpt_engine.request_inference_to_update(
+                f"{endpoints[RANK // tensor_parallel]}/collective_rpc", paths, 60, weight_version=version
+            )
 
     return req_func
 

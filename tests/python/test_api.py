@@ -21,7 +21,9 @@ class Engine:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
-                engine.asked.append((self.path, self.headers, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+                engine.asked.append(
+                    (self.path, self.headers, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                )
                 engine.released.wait(delay_s)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
@@ -35,7 +37,11 @@ class Engine:
                 pass
 
         self.released = threading.Event()
-        self.server = socketserver.ThreadingUnixStreamServer(unix_path, Handler) if unix_path else http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = (
+            socketserver.ThreadingUnixStreamServer(unix_path, Handler)
+            if unix_path
+            else http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        )
         self.url = "http://localhost" if unix_path else f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -60,14 +66,20 @@ def test_versions_and_keys_are_sent_where_they_are_given(monkeypatch):
     monkeypatch.setenv("CKPT_API_KEY", "secret")
     with Engine() as engine:
         request_inference_to_update(f"{engine.url}/collective_rpc", PATHS, weight_version="v1")
-        request_inference_to_update(f"{engine.url}/update_weights_from_ipc", PATHS, weight_version="v1", api_key="other")
+        request_inference_to_update(
+            f"{engine.url}/update_weights_from_ipc", PATHS, weight_version="v1", api_key="other"
+        )
         request_inference_to_update(f"{engine.url}/update_weights_from_ipc", PATHS)
     assert [body for _, _, body in engine.asked] == [
         {"method": "update_weights_from_ipc", "args": [PATHS], "timeout": 300.0, "kwargs": {"weight_version": "v1"}},
         {"zmq_handles": PATHS, "weight_version": "v1"},
         {"zmq_handles": PATHS},
     ]
-    assert [headers["Authorization"] for _, headers, _ in engine.asked] == ["Bearer secret", "Bearer other", "Bearer secret"]
+    assert [headers["Authorization"] for _, headers, _ in engine.asked] == [
+        "Bearer secret",
+        "Bearer other",
+        "Bearer secret",
+    ]
 
 
 def test_unix_sockets_are_used_where_one_is_given(tmp_path):

@@ -29,7 +29,14 @@ def test_each_code_has_a_class_that_is_also_the_built_in_one(code):
     error = kind("bucket 17 to worker x: no answer", stage="hand-over", rank=0, advice="restart the engine")
     assert str(error) == f"{code}: rank 0, hand-over: bucket 17 to worker x: no answer (restart the engine)"
     copy = pickle.loads(pickle.dumps(error))
-    assert (type(copy), str(copy), copy.message, copy.stage, copy.rank, copy.advice) == (kind, str(error), error.message, "hand-over", 0, "restart the engine")
+    assert (type(copy), str(copy), copy.message, copy.stage, copy.rank, copy.advice) == (
+        kind,
+        str(error),
+        error.message,
+        "hand-over",
+        0,
+        "restart the engine",
+    )
 
 
 def test_every_code_is_listed():

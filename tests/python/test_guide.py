@@ -16,7 +16,13 @@ def test_the_program_of_the_guide(world):
     (program,) = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.S)
     checkpoint = world.checkpoint("v1", "tiny-qwen3", 1)
     engine = world.engine(checkpoint, 1, "--load-format", "dummy")
-    ended = subprocess.run([sys.executable, "-c", program, engine.endpoint, checkpoint], env=environment(world), capture_output=True, text=True, timeout=60 * SLOW)
+    ended = subprocess.run(
+        [sys.executable, "-c", program, engine.endpoint, checkpoint],
+        env=environment(world),
+        capture_output=True,
+        text=True,
+        timeout=60 * SLOW,
+    )
     assert (ended.returncode, ended.stdout) == (0, "1 rank has updated the engine\n"), ended.stderr
     assert engine.weights()["version"] == "v1"
     assert reported(engine.weights()) == expected(checkpoint, 1)

@@ -14,9 +14,19 @@ from ckpt_engine import _library, errors
 HEADER = (Path(__file__).resolve().parents[2] / "include/ckpt/ckpt.h").read_text()
 CODE = re.sub(r"/\*.*?\*/", "", re.sub(r"//.*", "", HEADER), flags=re.S)
 
-VALUES = {"int32_t": ctypes.c_int32, "uint32_t": ctypes.c_uint32, "uint64_t": ctypes.c_uint64, "ckpt_operation_state": ctypes.c_int32}
+VALUES = {
+    "int32_t": ctypes.c_int32,
+    "uint32_t": ctypes.c_uint32,
+    "uint64_t": ctypes.c_uint64,
+    "ckpt_operation_state": ctypes.c_int32,
+}
 OBJECTS = ("ckpt_error", "ckpt_operation", "ckpt_server", "ckpt_receiver", "void")
-STRUCTURES = {"ckpt_tensor": _library.Tensor, "ckpt_source": _library.Source, "ckpt_placed_tensor": _library.PlacedTensor, "ckpt_event": _library.Event}
+STRUCTURES = {
+    "ckpt_tensor": _library.Tensor,
+    "ckpt_source": _library.Source,
+    "ckpt_placed_tensor": _library.PlacedTensor,
+    "ckpt_event": _library.Event,
+}
 
 
 def ctype_of(declared: str):
@@ -38,7 +48,11 @@ def ctype_of(declared: str):
 
 def functions():
     for result, name, arguments in re.findall(r"CKPT_API\s+([\w\s]+?\**)\s*\b(ckpt_\w+)\(([^)]*)\)\s*;", CODE):
-        yield name, ctype_of(result + " "), tuple(ctype_of(argument) for argument in arguments.split(",") if argument.strip() != "void")
+        yield (
+            name,
+            ctype_of(result + " "),
+            tuple(ctype_of(argument) for argument in arguments.split(",") if argument.strip() != "void"),
+        )
 
 
 def test_every_function_of_the_header_is_declared_as_it_is_there():
@@ -50,7 +64,9 @@ def test_every_function_of_the_header_is_declared_as_it_is_there():
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_structures_have_the_fields_of_the_header(name):
     body = re.search(r"typedef struct %s \{(.*?)\} %s;" % (name, name), CODE, flags=re.S).group(1)
-    fields = [(re.search(r"(\w+)$", field.strip()).group(1), ctype_of(field)) for field in body.split(";") if field.strip()]
+    fields = [
+        (re.search(r"(\w+)$", field.strip()).group(1), ctype_of(field)) for field in body.split(";") if field.strip()
+    ]
     ours = STRUCTURES[name]._fields_
     if name == "ckpt_event":  # bytes with zeros among them: not a text
         fields = [(field, ctypes.c_void_p if field == "names" else kind) for field, kind in fields]
@@ -68,14 +84,24 @@ def test_package_and_library_have_one_version():
 
 
 def run(code: str, **environment: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], env=os.environ | environment, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout.strip()
 
 
 TRY = "import ckpt_engine\ntry:\n    ckpt_engine.ParameterServer()\nexcept ckpt_engine.CkptError as error:\n    print(error)"
 
 
 def test_a_missing_library_is_named_with_what_to_do():
-    assert re.match(r"not_found: loading /nowhere/libckpt.so: .*No such file.* \(install the package", run(TRY, CKPT_LIBRARY="/nowhere/libckpt.so"))
+    assert re.match(
+        r"not_found: loading /nowhere/libckpt.so: .*No such file.* \(install the package",
+        run(TRY, CKPT_LIBRARY="/nowhere/libckpt.so"),
+    )
 
 
 def test_a_library_of_another_version_is_refused(tmp_path):
@@ -86,8 +112,14 @@ def test_a_library_of_another_version_is_refused(tmp_path):
 
 
 def test_importing_the_package_imports_nothing_else():
-    loaded = run("import sys; before = set(sys.modules); import ckpt_engine; print(*(set(sys.modules) - before))").split()
-    assert {name for name in loaded if name.partition(".")[0] in ("ctypes", "json", "http", "torch", "numpy", "zmq", "dataclasses", "asyncio")} == set()
+    loaded = run(
+        "import sys; before = set(sys.modules); import ckpt_engine; print(*(set(sys.modules) - before))"
+    ).split()
+    assert {
+        name
+        for name in loaded
+        if name.partition(".")[0] in ("ctypes", "json", "http", "torch", "numpy", "zmq", "dataclasses", "asyncio")
+    } == set()
 
 
 def test_errors_of_the_library_become_exceptions_of_their_class():

@@ -17,7 +17,9 @@ STRIPED, SHARES = re.findall(r"Accepted:.*?```json\n(.*?)```", PAGE, flags=re.S)
 
 
 def names(held: MemoryBufferMetaList):
-    return [(p.name, p.dtype, p.shape, p.aligned_size) for segment in held.memory_buffer_metas_list for p in segment.metas]
+    return [
+        (p.name, p.dtype, p.shape, p.aligned_size) for segment in held.memory_buffer_metas_list for p in segment.metas
+    ]
 
 
 def test_shares_stand_with_the_rank_that_gave_them():
@@ -31,7 +33,11 @@ def test_shares_stand_with_the_rank_that_gave_them():
 
 def test_stripes_stand_with_every_rank():
     read = metas.from_json(STRIPED)
-    assert names(read[0]) == names(read[1]) == [("model.norm.weight", "BF16", (300,), 768), ("scale", "F32", (), 256), ("none", "I64", (0, 3), 0)]
+    assert (
+        names(read[0])
+        == names(read[1])
+        == [("model.norm.weight", "BF16", (300,), 768), ("scale", "F32", (), 256), ("none", "I64", (0, 3), 0)]
+    )
 
 
 def test_metas_pickle_with_their_document():
@@ -39,14 +45,29 @@ def test_metas_pickle_with_their_document():
     assert read == metas.from_json(SHARES) and json.loads(read.document) == json.loads(SHARES)
 
 
-@pytest.mark.parametrize("wrong", ["", "[]", "{}", '{"parameters": 1}', SHARES.replace('"shares":[2,1]', '"shares":[2]'), SHARES.replace("F32", "what")])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"parameters": 1}',
+        SHARES.replace('"shares":[2,1]', '"shares":[2]'),
+        SHARES.replace("F32", "what"),
+    ],
+)
 def test_other_documents_are_refused(wrong):
     with pytest.raises(errors.InvalidArgumentError, match="no metas document"):
         metas.from_json(wrong)
 
 
 def pydantic_state(**fields):
-    return {"__dict__": fields, "__pydantic_fields_set__": set(fields), "__pydantic_extra__": None, "__pydantic_private__": None}
+    return {
+        "__dict__": fields,
+        "__pydantic_fields_set__": set(fields),
+        "__pydantic_extra__": None,
+        "__pydantic_private__": None,
+    }
 
 
 def old_object(kind, **fields):
@@ -62,15 +83,26 @@ def old(monkeypatch):
     for name in ("MemoryBufferMetaList", "MemoryBufferMetas", "ParameterMeta"):
         kind = type(name, (), {"__module__": package.__name__, "__getstate__": lambda self: self.state})
         setattr(package, name, kind)
-    torch.Size = type("Size", (tuple,), {"__module__": "torch", "__reduce__": lambda self: (torch.Size, (tuple(self),))})
+    torch.Size = type(
+        "Size", (tuple,), {"__module__": "torch", "__reduce__": lambda self: (torch.Size, (tuple(self),))}
+    )
     torch.dtype = type("dtype", (), {"__module__": "torch", "__reduce__": lambda self: "bfloat16"})
     torch.bfloat16 = torch.dtype()
     monkeypatch.setitem(sys.modules, package.__name__, package)
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setitem(sys.modules, "checkpoint_engine", types.ModuleType("checkpoint_engine"))
-    parameter = old_object(package.ParameterMeta, name="w", dtype=torch.bfloat16, shape=torch.Size((2, 3)), aligned_size=256)
+    parameter = old_object(
+        package.ParameterMeta, name="w", dtype=torch.bfloat16, shape=torch.Size((2, 3)), aligned_size=256
+    )
     segment = old_object(package.MemoryBufferMetas, metas=[parameter], ptr=4096, size=256)
-    return {0: old_object(package.MemoryBufferMetaList, p2p_store_addr="10.0.0.1:7", memory_buffer_metas_list=[segment], rdma_device="mlx5_0")}
+    return {
+        0: old_object(
+            package.MemoryBufferMetaList,
+            p2p_store_addr="10.0.0.1:7",
+            memory_buffer_metas_list=[segment],
+            rdma_device="mlx5_0",
+        )
+    }
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])

@@ -9,7 +9,17 @@ import pytest
 
 PUBLISHED = Path(__file__).resolve().parents[2] / ".venv/checkpoint-engine"
 ENDED = {"DistributedProcessGroup"}  # a union of torch's types there
-MODULES = ["__init__", "api", "data_types", "device_utils", "distributed/__init__", "distributed/base", "p2p_store", "ps", "worker"]
+MODULES = [
+    "__init__",
+    "api",
+    "data_types",
+    "device_utils",
+    "distributed/__init__",
+    "distributed/base",
+    "p2p_store",
+    "ps",
+    "worker",
+]
 OF_BACK_ENDS = {"CommGroup", "CommunicatorProtocol", "TorchBackend"}
 
 
@@ -52,7 +62,13 @@ def compare(function: ast.FunctionDef, mine):
 
 
 def definitions(tree: ast.Module):
-    return [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_") and node.name not in OF_BACK_ENDS]
+    return [
+        node
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        and not node.name.startswith("_")
+        and node.name not in OF_BACK_ENDS
+    ]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -64,7 +80,9 @@ def test_names_and_arguments_of_the_newest_are_here(module):
                 compare(node, mine)
         elif node.name in ("ParameterServer", "VllmColocateWorkerExtension"):
             for method in node.body:
-                if isinstance(method, ast.FunctionDef) and (method.name == "__init__" or not method.name.startswith("_")):
+                if isinstance(method, ast.FunctionDef) and (
+                    method.name == "__init__" or not method.name.startswith("_")
+                ):
                     compare(method, getattr(mine, method.name))
 
 
@@ -77,7 +95,11 @@ def test_fields_of_the_data_types_are_here():
 
 
 def test_top_level_names_are_here():
-    (names,) = [ast.literal_eval(node.value) for node in published("0.4.2", "__init__").body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"]
+    (names,) = [
+        ast.literal_eval(node.value)
+        for node in published("0.4.2", "__init__").body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+    ]
     for name in names:
         assert getattr(importlib.import_module("checkpoint_engine"), name) is not None
         assert getattr(importlib.import_module("ckpt_engine"), name) is not None

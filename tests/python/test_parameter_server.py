@@ -2,13 +2,16 @@
 
 import json
 import pickle
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from ckpt_engine import data_types  # noqa: F401 (what pickled metas name)
 from engine_world import BINARY
 from expected_shards import expected, reported
-from ranks import run
+from ranks import left_over, run
 
 # As scripts for the package checkpoint-engine are written.
 SCRIPT = """
@@ -74,7 +77,7 @@ for step in range(6):
     ps.gather_metas("step")
     ps.update("step", ask_engines([sys.argv[1]], 2, f"v{step}"))
     ps.unregister_checkpoint("step")
-    counts.append([len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd")), len(threading.enumerate())])
+    counts.append([len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd")), sorted(thread.native_id for thread in threading.enumerate())])
 tell(counts)
 """
     checkpoints = [world.checkpoint(version, "tiny-qwen3", seed) for version, seed in (("v1", 1), ("v2", 2))]
@@ -164,7 +167,7 @@ tell(failure(ps.gather_metas, "x"))
         assert "this ParameterServer is closed" in texts[10]
     assert engine.weights()["version"] == "v1"
     assert reported(engine.weights()) == expected(checkpoint, 2)
-    assert world.left_over() == []
+    assert left_over(world) == []
 
 
 def test_a_rank_that_does_not_come_is_named(world):
@@ -184,8 +187,27 @@ else:
     import time; time.sleep(1.5)
 """
     told = run(world, 2, program)
-    assert [kind for kind, _ in told[0]] == ["FailedPreconditionError", "FailedPreconditionError", "DeadlineExceededError"]
+    assert [kind for kind, _ in told[0]] == [
+        "FailedPreconditionError",
+        "FailedPreconditionError",
+        "DeadlineExceededError",
+    ]
     assert "rank 1" in told[0][2][1] or "ranks 1" in told[0][2][1]
+
+
+def test_a_rank_that_dies_is_named(world):
+    program = """
+import ckpt_engine.distributed as dist
+from ckpt_engine import ParameterServer
+from script_parts import *
+ps = ParameterServer()
+ps.init_process_group()
+if RANK == 1:
+    os._exit(0)
+tell(failure(dist.barrier))
+"""
+    ((kind, text),), _ = run(world, 2, program)
+    assert kind == "UnavailableError" and "rank 1" in text
 
 
 def test_the_shared_memory_pool_has_one_user(world):
@@ -204,9 +226,36 @@ ps.unregister_checkpoint("b", force=True)
     assert kind == "FailedPreconditionError" and "checkpoint a uses the shared memory pool" in text
 
 
+def test_files_in_memory_are_used_in_place_and_stay(world):
+    program = """
+from ckpt_engine import ParameterServer
+from script_parts import *
+ps = ParameterServer()
+for arguments in ({}, {"use_inplace_pin_memory": False}, {"use_shared_memory_pool": True}):
+    ps.register_checkpoint("x", files=[sys.argv[1]], **arguments)
+    ps.gather_metas("x")
+    tell([segment["path"] for rank in json.loads(ps.metas_json())["ranks"] for segment in rank["segments"]])
+    ps.unregister_checkpoint("x")
+"""
+    checkpoint = world.checkpoint("v1", "tiny-qwen3", 1)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        file = shutil.copy(next(checkpoint.glob("*.safetensors")), folder)
+        ((in_place, copied, shared),) = run(world, 1, program, file)
+        assert file in in_place and file not in copied + shared
+        assert Path(file).exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
-    ["rank=-1", "world_size=0", "rank=2, world_size=2", "gpu_count=0", "mem_fraction=0.0", "mem_fraction=1.5", "settings={'bucket_size': 'many'}", "settings={'colour': 'red'}"],
+    [
+        "rank=-1",
+        "world_size=0",
+        "rank=2, world_size=2",
+        "gpu_count=0",
+        "mem_fraction=0.0",
+        "mem_fraction=1.5",
+        "settings={'bucket_size': 'many'}",
+    ],
 )
 def test_arguments_that_make_no_sense_are_refused(world, arguments):
     program = f"""

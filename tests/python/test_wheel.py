@@ -19,7 +19,12 @@ BUILD = Path(BINARY).resolve().parents[1]
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory):
     out = tmp_path_factory.mktemp("wheels")
-    subprocess.run([REPOSITORY / "scripts/wheel", "--no-build", "--from", BUILD, "--to", out], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [REPOSITORY / "scripts/wheel", "--no-build", "--from", BUILD, "--to", out],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
     return sorted(out.glob("*.whl"))
 
 
@@ -29,29 +34,60 @@ def python(wheels, tmp_path_factory):
     place = tmp_path_factory.mktemp("fresh")
     venv.create(place, symlinks=True)
     site = place / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps", "--no-index", "--target", site, *wheels], check=True, timeout=120)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--quiet",
+            "--disable-pip-version-check",
+            "install",
+            "--no-deps",
+            "--no-index",
+            "--target",
+            site,
+            *wheels,
+        ],
+        check=True,
+        timeout=120,
+    )
     for name in ("zmq", "pyzmq.libs"):
-        (site / name).symlink_to(REPOSITORY / f".venv/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages" / name)
+        (site / name).symlink_to(
+            REPOSITORY / f".venv/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages" / name
+        )
     return place / "bin/python"
 
 
 def run(python, code: str, *arguments: object, **environment: str) -> str:
-    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "CKPT_LIBRARY", "LD_LIBRARY_PATH")}
-    ended = subprocess.run([python, "-c", code, *map(str, arguments)], env=clean | environment, capture_output=True, text=True, timeout=60)
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "CKPT_LIBRARY", "LD_LIBRARY_PATH")
+    }
+    ended = subprocess.run(
+        [python, "-c", code, *map(str, arguments)], env=clean | environment, capture_output=True, text=True, timeout=60
+    )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
 
 def test_names_say_that_one_wheel_is_for_every_python(wheels):
     names = [wheel.name for wheel in wheels]
-    assert re.fullmatch(r"ckpt_engine-[\d.]+-py3-none-(manylinux_2_\d+_x86_64\.)?manylinux_2_36_(x86_64|aarch64)\.whl", names[0]), names
+    assert re.fullmatch(
+        r"ckpt_engine-[\d.]+-py3-none-(manylinux_2_\d+_x86_64\.)?manylinux_2_36_(x86_64|aarch64)\.whl", names[0]
+    ), names
     assert re.fullmatch(r"ckpt_engine_compat-[\d.]+-py3-none-any\.whl", names[1]), names
     assert all(int(minor) <= 36 for minor in re.findall(r"manylinux_2_(\d+)", names[0]))
 
 
 def test_the_library_shows_its_own_functions_alone(wheels, tmp_path):
     zipfile.ZipFile(wheels[0]).extract("ckpt_engine/lib/libckpt.so", tmp_path)
-    symbols = subprocess.run(["nm", "--dynamic", "--defined-only", "--extern-only", tmp_path / "ckpt_engine/lib/libckpt.so"], check=True, capture_output=True, text=True)
+    symbols = subprocess.run(
+        ["nm", "--dynamic", "--defined-only", "--extern-only", tmp_path / "ckpt_engine/lib/libckpt.so"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     names = [line.split()[-1] for line in symbols.stdout.splitlines()]
     assert names and [name for name in names if not name.startswith("ckpt_")] == []
 
