@@ -42,6 +42,15 @@ class PickleSession : public ::testing::Test {
     const Result<std::string> answer = sender_->receive(1 << 20, soon(), never_, "answer");
     return answer.ok() ? *answer : answer.status().to_string();
   }
+  /// What the sender hears although nothing is given out.
+  std::string told() {
+    for (const Deadline end = soon(); !end.passed();) {
+      EXPECT_EQ(session_->next(Deadline::after(std::chrono::milliseconds(10)), never_).value(), WorkerEvent::none);
+      const Result<std::string> answer = sender_->receive(1 << 20, Deadline::after(std::chrono::milliseconds(10)), never_, "answer");
+      if (answer.ok()) return *answer;
+    }
+    return "nothing";
+  }
   void open() {
     EXPECT_EQ(session_->next(Deadline::after(std::chrono::milliseconds(1)), never_).value(), WorkerEvent::none);
     ASSERT_OK(sender_->wait_for_peer(soon(), never_));
@@ -135,8 +144,7 @@ TEST_F(PickleSession, AFailureIsToldUntilTheSenderLetsGo) {
   EXPECT_EQ(answered("ValueError: no"), "ValueError: no");
   for (const std::string& message : {pickle_bucket({}), pickle_none(), pickle_none()}) {  // a sender that does not look at its answers
     ASSERT_OK(sender_->send(message, soon(), never_, "message"));
-    EXPECT_EQ(session_->next(Deadline::after(std::chrono::milliseconds(100)), never_).value(), WorkerEvent::none);
-    EXPECT_THAT(heard(), HasSubstr("ValueError: no"));
+    EXPECT_THAT(told(), HasSubstr("ValueError: no"));
   }
   EXPECT_THAT(say(pickle_abort("stop")), Is(StatusCode::remote_error, HasSubstr("ValueError: no")));
 }
@@ -145,8 +153,7 @@ TEST_F(PickleSession, WhatDoesNotFitIsToldAndNotGivenOut) {
   open();
   const PlacedTensor outside[] = {{&a_, 4092}};
   ASSERT_OK(sender_->send(pickle_bucket(outside), soon(), never_, "message"));
-  EXPECT_EQ(session_->next(Deadline::after(std::chrono::milliseconds(100)), never_).value(), WorkerEvent::none);
-  EXPECT_THAT(heard(), HasSubstr("tensor a of 8 bytes at 4092 lies outside the buffer of 4096"));
+  EXPECT_THAT(told(), HasSubstr("tensor a of 8 bytes at 4092 lies outside the buffer of 4096"));
   sender_.reset();
   EXPECT_THAT(session_->next(soon(), never_), Is(StatusCode::data_corruption, HasSubstr("lies outside")));
 }
