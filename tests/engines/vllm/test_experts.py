@@ -65,9 +65,17 @@ def test_without_room_to_stage(server):
     assert server.version_served() == "v2"
 
 
+def test_replies_that_belong_to_another_call_are_noticed(server):
+    """vLLM's replies are one call late in worker 1 from here on."""
+    ensure(server, "v1")
+    assert server.call("POST", "/collective_rpc", {"method": "test_raise", "args": [0]})[0] == 500
+    done = update(server, VERSIONS[1])
+    assert done.returncode != 0 and "the reply of worker 1 belongs to another call" in done.stderr, done.stderr
+    assert server.call("GET", "/is_paused")[1] == {"is_paused": True}, "nobody knows which weights worker 1 has"
+
+
 def test_a_worker_that_dies_in_an_update_is_said_clearly(server):
     """The last test: vLLM ends itself when it loses a worker."""
-    ensure(server, "v1")
     server.rpc("test_exit_in_load", 1)
     begin = time.monotonic()
     done = update(server, VERSIONS[1], "--weight-version", "lost")

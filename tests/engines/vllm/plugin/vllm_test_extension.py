@@ -54,6 +54,11 @@ class TestExtension(VllmColocateWorkerExtension):
         parameters = list(self.model_runner.model.parameters())
         return {"pid": os.getpid(), "meta": sum(parameter.is_meta for parameter in parameters)}
 
+    def test_raise(self, rank: int) -> str:
+        if self.rank == rank:
+            raise RuntimeError("as the test wants it")
+        return "did not raise"
+
     def test_slow_loads(self, seconds: float) -> None:
         """Before each bucket from now on."""
 
