@@ -59,20 +59,24 @@ class PipelineTest : public ::testing::Test {
     const std::uint64_t length = json.size();
     dir_.write("model.safetensors", std::string(reinterpret_cast<const char*>(&length), sizeof length) + json + data);
     checkpoint_ = open_checkpoint(dir_.path()).value();
+    device_ = make_host_device({0, 1}).value();
+    pool_ = make_host_pool(*device_);
+    collective_ = solitary_collective();
+    pipeline_ = UpdatePipeline::create(*device_).value();
+    hold(checkpoint_, {64 * KiB, 16 * KiB});
+  }
+  /// Loads `checkpoint` and plans for it.
+  void hold(const Checkpoint& checkpoint, const FrameOptions& frames) {
     auto layout = std::make_shared<CheckpointLayout>();
-    layout->parameters = checkpoint_.parameters;
-    layout->frames = make_striped_layout(layout->parameters, 1, {64 * KiB, 16 * KiB}).value();
+    layout->parameters = checkpoint.parameters;
+    layout->frames = make_striped_layout(layout->parameters, 1, frames).value();
     plan_.layout = layout;
     plan_.topology = {1, 1, {"a"}, {false}};
     plan_.num_slots = 2;
     plan_.slot_bytes = layout->frames.frame_bytes;
     buckets_ = std::make_unique<BucketTable>(BucketTable::create(plan_, {}).value());
-    device_ = make_host_device({0, 1}).value();
-    pool_ = make_host_pool(*device_);
-    share_ = pool_->load(checkpoint_, *layout, 0, {}, soon(), abort_, nullptr).value();
+    share_ = pool_->load(checkpoint, *layout, 0, {}, soon(), abort_, nullptr).value();
     buffer_ = device_->allocate(plan_.buffer_bytes()).value();
-    collective_ = solitary_collective();
-    pipeline_ = UpdatePipeline::create(*device_).value();
   }
   Status run(TransferTotals& totals, Deadline deadline = soon()) {
     const Transfer transfer{&plan_, buckets_.get(), share_.get(), 0, buffer_.get(), collective_.get(), nullptr};
@@ -117,6 +121,25 @@ TEST_F(PipelineTest, WhatWasBegunCanBeCancelledAndTheNextRunWorks) {
   collective_ = solitary_collective();
   totals = {};
   EXPECT_OK(run(totals));
+}
+
+/// A copy that went on would write where nothing is mapped any more.
+TEST_F(PipelineTest, AfterACancelTheBufferMayEnd) {
+  const TemporaryDirectory dir;
+  const std::string json = R"({"large":{"dtype":"U8","shape":[33554432],"data_offsets":[0,33554432]}})";  // takes some milliseconds to copy
+  const std::uint64_t length = json.size();
+  dir.write("model.safetensors", std::string(reinterpret_cast<const char*>(&length), sizeof length) + json + std::string(32 * MiB, 'x'));
+  hold(open_checkpoint(dir.path()).value(), {32 * MiB, 32 * MiB});
+  for (int round = 0; round < 20; ++round) {
+    TransferTotals totals{};
+    const Transfer transfer{&plan_, buckets_.get(), share_.get(), 0, buffer_.get(), collective_.get(), nullptr};
+    pipeline_->begin(transfer, soon(), abort_, nullptr, totals);
+    if (round % 2 == 1) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    pipeline_->cancel(Status(StatusCode::unavailable, Scope::peer, "no worker came"));
+    buffer_.reset();
+    buffer_ = device_->allocate(plan_.buffer_bytes()).value();
+    collective_ = solitary_collective();  // an aborted one is of no use
+  }
 }
 
 TEST_F(PipelineTest, AnAbortBeforeTheStartEndsIt) {

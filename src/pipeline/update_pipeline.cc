@@ -1,9 +1,15 @@
 #include "pipeline/update_pipeline.h"
 
 #include "base/check.h"
+#include "base/log.h"
 #include "pipeline/update_run.h"
 
 namespace ckpt {
+namespace {
+
+constexpr Duration kLongestCopy = std::chrono::seconds(5);
+
+}  // namespace
 
 Result<std::unique_ptr<UpdatePipeline>> UpdatePipeline::create(Device& device) {
   std::unique_ptr<UpdatePipeline> pipeline(new UpdatePipeline(device));
@@ -43,10 +49,19 @@ Status UpdatePipeline::stop(const Status& last) {
   const Status exchanged = exchange_thread_.join();
   link_.reset();
   const std::unique_ptr<UpdateRun> run = std::move(run_);
-  CKPT_RETURN_IF_ERROR(run->first_error());  // whichever stage it came from
-  CKPT_RETURN_IF_ERROR(filled);
-  CKPT_RETURN_IF_ERROR(exchanged);
-  return last;
+  Status outcome = run->first_error();  // whichever stage it came from
+  for (const Status& other : {filled, exchanged, last})
+    if (outcome.ok()) outcome = other;
+  if (!outcome.ok()) finish_copies();
+  return outcome;
+}
+
+/// Those that were queued when the run failed go on by themselves, from the share into the buffer: both may end next.
+void UpdatePipeline::finish_copies() {
+  const AbortSignal never;
+  const Result<std::unique_ptr<DeviceEvent>> last_copy = fill_stream_->record();
+  const Status done = last_copy.ok() ? (*last_copy)->wait(Deadline::after(kLongestCopy), never) : last_copy.status();
+  if (!done.ok()) log_warning("the copies of an update that failed do not end: {}", done.to_string());
 }
 
 }  // namespace ckpt

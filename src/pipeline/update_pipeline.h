@@ -54,7 +54,7 @@ class UpdatePipeline {
   /// Starts to fill and exchange as many frames as there are slots: workers need not be there yet. Everything given must outlive end() or cancel(),
   /// one of which follows. The session's abort is called when a stage fails.
   void begin(const Transfer& transfer, Deadline deadline, const AbortSignal& abort, const TransferProgress& progress, TransferTotals& totals);
-  /// Hands all frames over. Returns when every stage has stopped, whatever happened: afterwards no thread of the pipeline touches the transfer;
+  /// Hands all frames over. Returns when every stage has stopped, whatever happened: afterwards nothing of the pipeline touches the transfer;
   /// operations of an aborted collective may, until it is destroyed. The first error of any stage, with stage and frame; `abort`'s reason;
   /// deadline_exceeded.
   [[nodiscard]] Status end();
@@ -64,6 +64,7 @@ class UpdatePipeline {
  private:
   explicit UpdatePipeline(Device& device);
   [[nodiscard]] Status stop(const Status& last);
+  void finish_copies();
 
   Device* device_;
   std::unique_ptr<DeviceStream> fill_stream_;
