@@ -34,6 +34,9 @@ class DeviceStream {
   virtual ~DeviceStream() = default;
   /// Queues a copy of `source.size()` bytes from host memory to `destination` (device address). `source` must stay until an event after it.
   [[nodiscard]] virtual Status copy_from_host(std::byte* destination, std::span<const std::byte> source) = 0;
+  /// Queues a copy of `destination.size()` bytes from `source` (device address) to host memory, which must stay until an event after it. For what
+  /// callers register: weights in slots are never read back.
+  [[nodiscard]] virtual Status copy_to_host(std::span<std::byte> destination, const std::byte* source) = 0;
   /// Queues a wait for `event` of another stream: what follows here runs after it.
   [[nodiscard]] virtual Status wait_for(DeviceEvent& event) = 0;
   [[nodiscard]] virtual Result<std::unique_ptr<DeviceEvent>> record() = 0;

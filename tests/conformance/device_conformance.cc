@@ -109,6 +109,18 @@ TEST_P(DeviceConformance, CopiesOfAStreamRunInOrder) {
   expect(buffer->data() + 256, second);
 }
 
+TEST_P(DeviceConformance, WhatWasCopiedThereComesBack) {
+  auto buffer = device_->allocate(1 * MiB).value();
+  auto stream = device_->create_stream().value();
+  const Bytes there = pattern(1 * MiB, 3);
+  Bytes back(there.size() - 512);
+  ASSERT_OK(stream->copy_from_host(buffer->data(), there));
+  ASSERT_OK(stream->copy_to_host(back, buffer->data() + 256));
+  ASSERT_OK(stream->copy_to_host({}, nullptr));
+  ASSERT_OK(stream->record().value()->wait(soon(), abort_));
+  EXPECT_TRUE(std::equal(back.begin(), back.end(), there.begin() + 256));
+}
+
 TEST_P(DeviceConformance, AStreamWaitsForAnEventOfAnother) {
   auto buffer = device_->allocate(16 * MiB).value();
   auto a = device_->create_stream().value();

@@ -36,6 +36,15 @@ Status CudaStream::copy_from_host(std::byte* destination, std::span<const std::b
   return context_.driver().check(context_.driver().copy_host_to_device(address, source.data(), source.size(), stream_), "cuMemcpyHtoDAsync");
 }
 
+Status CudaStream::copy_to_host(std::span<std::byte> destination, const std::byte* source) {
+  CKPT_FAULT_POINT("sys.copy");
+  if (destination.empty()) return Status::success();
+  CKPT_RETURN_IF_ERROR(context_.enter());
+  const auto address = reinterpret_cast<CuDevicePtr>(source);
+  return context_.driver().check(context_.driver().copy_device_to_host(destination.data(), address, destination.size(), stream_),
+                                 "cuMemcpyDtoHAsync");
+}
+
 Status CudaStream::wait_for(DeviceEvent& event) {
   CKPT_RETURN_IF_ERROR(context_.enter());
   return context_.driver().check(context_.driver().stream_wait_event(stream_, static_cast<CudaEvent&>(event).native(), 0), "cuStreamWaitEvent");

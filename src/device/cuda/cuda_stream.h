@@ -35,6 +35,7 @@ class CudaStream final : public DeviceStream {
   CudaStream& operator=(const CudaStream&) = delete;
 
   [[nodiscard]] Status copy_from_host(std::byte* destination, std::span<const std::byte> source) override;
+  [[nodiscard]] Status copy_to_host(std::span<std::byte> destination, const std::byte* source) override;
   [[nodiscard]] Status wait_for(DeviceEvent& event) override;
   [[nodiscard]] Result<std::unique_ptr<DeviceEvent>> record() override;
   [[nodiscard]] void* native() override { return stream_; }

@@ -40,6 +40,10 @@ Status HostStream::copy_from_host(std::byte* destination, std::span<const std::b
   return Status::success();
 }
 
+Status HostStream::copy_to_host(std::span<std::byte> destination, const std::byte* source) {
+  return copy_from_host(destination.data(), {source, destination.size()});
+}
+
 Status HostStream::wait_for(DeviceEvent& event) {
   push({Kind::wait, {}, static_cast<HostEvent&>(event).mark()});
   return Status::success();

@@ -22,6 +22,7 @@ class HostStream final : public DeviceStream {
   ~HostStream() override;  ///< finishes the work queued
 
   [[nodiscard]] Status copy_from_host(std::byte* destination, std::span<const std::byte> source) override;
+  [[nodiscard]] Status copy_to_host(std::span<std::byte> destination, const std::byte* source) override;
   [[nodiscard]] Status wait_for(DeviceEvent& event) override;
   [[nodiscard]] Result<std::unique_ptr<DeviceEvent>> record() override;
   [[nodiscard]] void* native() override { return nullptr; }
