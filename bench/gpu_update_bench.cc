@@ -137,7 +137,7 @@ class Sender {
   void register_once(const std::string& mode, bool keep) {
     meet();
     const double begin = monotonic_s();
-    need(server_->register_checkpoint("bench", {arguments_["checkpoint"], {}}, {false, mode == "adopt"}, soon(), never));
+    need(server_->register_checkpoint("bench", {arguments_["checkpoint"]}, {false, mode == "adopt"}, soon(), never));
     const double end = monotonic_s();
     meet();
     json row{{"mode", mode}, {"begin", begin}, {"end", end}, {"all_ranks_s", monotonic_s() - begin}, {"memory", process_memory()}};

@@ -159,7 +159,7 @@ int run_rank(const Arguments& a, std::uint32_t rank) {
   Settings settings = Settings::defaults();
   if (!a.bucket_size.empty()) need(settings.set("bucket_size", a.bucket_size, "BUCKET_SIZE"));
   const auto server = need(ParameterServer::create(need(join_group(options, soon(), never)), settings, {}));
-  need(server->register_checkpoint("bench", {a.checkpoint, {}}, {}, soon(), never));
+  need(server->register_checkpoint("bench", {a.checkpoint}, {}, soon(), never));
   need(server->gather_metas("bench", soon(), never));
   UpdateTarget target;
   for (std::uint32_t i = 0; i < a.num_ranks / a.tp; ++i) target.endpoints.emplace_back(std::getenv(fmt::format("UPDATE_BENCH_ENGINE_{}", i).c_str()));

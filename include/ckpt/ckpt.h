@@ -79,7 +79,7 @@ typedef struct ckpt_tensor {
   const char* dtype;      ///< as safetensors writes it: "BF16", "F8_E4M3"
   const uint64_t* shape;  ///< `num_dimensions` of them; null for 0
   uint32_t num_dimensions;
-  int32_t on_device;  ///< 0: host memory. 1: memory of this rank's GPU
+  int32_t on_device;  ///< 0: host memory. 1: memory of this rank's GPU, whose work on it has ended
   const void* data;
   uint64_t bytes;  ///< checked against dtype and shape
 } ckpt_tensor;
@@ -93,7 +93,7 @@ CKPT_API void ckpt_server_free(ckpt_server* server);
 /// Makes this process a rank: joins the group and finds the device. `place`: a JSON object {"rank", "world_size", "master_addr", "master_port"}; what
 /// it lacks comes from the launcher's environment; alone without either. A collective call. Text: {"rank", "world_size", "device_key", "device"}.
 CKPT_API int32_t ckpt_server_join_start(ckpt_server* server, const char* place, uint32_t timeout_ms, ckpt_operation** operation, ckpt_error** error);
-/// Leaves the group; checkpoints that are registered stay. Text: "".
+/// Leaves the group in peace and gives up what was registered; the server may join again. Text: "".
 CKPT_API int32_t ckpt_server_leave_start(ckpt_server* server, uint32_t timeout_ms, ckpt_operation** operation, ckpt_error** error);
 
 /// Where this rank's part of a checkpoint comes from. Exactly one of `directory` (all ranks name it: striped over them) or files and tensors (this
@@ -110,7 +110,7 @@ typedef struct ckpt_source {
 /// operation has ended. Text: "".
 CKPT_API int32_t ckpt_server_register_start(ckpt_server* server, const char* name, const ckpt_source* source, const char* options,
                                             uint32_t timeout_ms, ckpt_operation** operation, ckpt_error** error);
-/// Gives the memory back to the pool, or to the system with `free_memory`.
+/// Gives the memory back to the pool, for the next checkpoint; with `free_memory` the pool gives the system all that no checkpoint uses.
 CKPT_API int32_t ckpt_server_unregister(ckpt_server* server, const char* name, int32_t free_memory, ckpt_error** error);
 /// Tells every rank what all hold. A collective call. Text: "".
 CKPT_API int32_t ckpt_server_gather_metas_start(ckpt_server* server, const char* name, uint32_t timeout_ms, ckpt_operation** operation,

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +13,8 @@
 #include "manifest/parameter.h"
 
 namespace ckpt {
+
+class TensorMemory;
 
 /// Where one tensor's bytes lie.
 struct TensorLocation {
@@ -22,8 +25,9 @@ struct TensorLocation {
 struct CheckpointFile {
   std::string path;  ///< absolute or as given, symlinks not resolved
   std::uint64_t bytes = 0;
-  std::map<std::string, std::string> metadata;  ///< `__metadata__`
-  std::int64_t modified_ns = 0;                 ///< when its header was read; 0: not known, for files of another rank
+  std::map<std::string, std::string> metadata;      ///< `__metadata__`
+  std::int64_t modified_ns = 0;                     ///< when its header was read; 0: not known, for files of another rank
+  std::shared_ptr<const TensorMemory> memory = {};  ///< not a file but a caller's tensors (tensor_memory.h), until they have been copied; else null
 };
 
 /// Parameters in file order: files by name, tensors by offset (then by name where they have no bytes). `locations[i]` belongs to `parameters[i]`.

@@ -13,45 +13,13 @@
 #include "os/abort_relay.h"
 #include "os/error.h"
 #include "os/wait_fd.h"
-#include "rendezvous/store_server.h"
+#include "server/membership.h"
 #include "server/parameter_server.h"
-#include "server/session_dirs.h"
 
 namespace ckpt {
 namespace {
 
 constexpr Duration kStoreLinger = std::chrono::seconds(5);
-
-struct Membership {
-  std::unique_ptr<StoreServer> store;  // on rank 0, where nobody else hosts it
-  std::unique_ptr<Group> group;
-};
-
-Result<Membership> join(const Settings& settings, const std::optional<LauncherEnvironment>& place, Deadline deadline, const AbortSignal& interrupt) {
-  Membership membership;
-  if (!place || (place->num_ranks == 1 && !place->store_is_hosted)) {
-    membership.group = solitary_group();
-    return membership;
-  }
-  GroupOptions options;
-  options.store = place->store;
-  options.rank = place->rank;
-  options.num_ranks = place->num_ranks;
-  options.token = settings.text("store_token");
-  // Without a secret the launcher's name of the run keeps jobs apart, no more: docs/decisions/0021.
-  if (options.token.empty() && !place->store_is_hosted) options.token = place->job.substr(0, 64);
-  if (!place->store_is_hosted) options.store_rank = 0;
-  options.heartbeat_interval = settings.duration("heartbeat_interval");
-  options.heartbeat_timeout = settings.duration("heartbeat_timeout");
-  if (!place->store_is_hosted && place->rank == 0) {
-    const std::string host = settings.text("interface").empty() ? place->store.host : settings.text("interface");
-    CKPT_ASSIGN_OR_RETURN(membership.store, StoreServer::start({host, place->store.port, place->num_ranks, options.token, options.heartbeat_interval,
-                                                                options.heartbeat_timeout},
-                                                               deadline));
-  }
-  CKPT_ASSIGN_OR_RETURN(membership.group, join_group(options, deadline.capped(settings.duration("connect_timeout")), interrupt));
-  return membership;
-}
 
 Status write_trace(ParameterServer& server, const std::string& path, Deadline deadline) {
   char host[256] = {};
@@ -73,7 +41,7 @@ Status end_where_failed(Group& group, const Status& mine, Stage stage) {
 /// Registration is local; its outcome is agreed, so that one bad file ends all ranks with the same error.
 Status load(ParameterServer& server, const UpdateArguments& arguments, Deadline deadline, const AbortSignal& abort) {
   const Status loaded =
-      server.register_checkpoint(arguments.checkpoint_name, {arguments.checkpoint_path, {}}, {arguments.verify, arguments.adopt}, deadline, abort);
+      server.register_checkpoint(arguments.checkpoint_name, {arguments.checkpoint_path}, {arguments.verify, arguments.adopt}, deadline, abort);
   CKPT_RETURN_IF_ERROR(end_where_failed(server.group(), loaded.ok() ? abort.check() : loaded, Stage::load));
   return server.group().agree("load", Status::success(), deadline).at_stage("load");
 }
@@ -117,12 +85,8 @@ Status run_update_rank(const UpdateArguments& arguments, const CommonOptions& co
   if (place) set_log_prefix(fmt::format("rank {}", rank));
   if (!arguments.trace_file.empty()) EventRecorder::global().keep_all(true);
   CKPT_FAULT_POINT("rank.begin");
-  CKPT_ASSIGN_OR_RETURN(Membership membership, join(common.settings, place, deadline, interrupt));
+  CKPT_ASSIGN_OR_RETURN(Membership membership, join_as_rank(common.settings, place, deadline, interrupt));
   Group& group = *membership.group;
-  if (!place || place->local_rank == 0) {
-    CKPT_ASSIGN_OR_RETURN(const SessionOptions sessions, session_options(common.settings));
-    CKPT_RETURN_IF_ERROR(recover_sessions(sessions.journal_dir, deadline).status());
-  }
   const bool silent = rank != 0 || common.quiet || common.json;
   auto progress = std::make_unique<Progress>(silent ? Progress::Mode::silent : on_terminal() ? Progress::Mode::bars : Progress::Mode::lines);
   CKPT_ASSIGN_OR_RETURN(const auto server, ParameterServer::create(std::move(membership.group), common.settings,

@@ -36,4 +36,9 @@ std::uint64_t ArenaStore::reserved_bytes() const {
   return bytes;
 }
 
+void ArenaStore::free_unused() {
+  const MutexLock lock(mutex_);
+  free_.clear();
+}
+
 }  // namespace ckpt

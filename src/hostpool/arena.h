@@ -40,6 +40,7 @@ class ArenaStore {
   /// Keeps a resident arena for the next checkpoint; one whose load failed ends instead.
   void give_back(std::unique_ptr<PoolArena> arena) CKPT_EXCLUDES(mutex_);
   [[nodiscard]] std::uint64_t reserved_bytes() const CKPT_EXCLUDES(mutex_);
+  void free_unused() CKPT_EXCLUDES(mutex_);
 
  private:
   Device* device_;

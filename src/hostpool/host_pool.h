@@ -28,7 +28,8 @@ struct CopyRun {
   std::uint64_t bytes;
 };
 
-/// What a rank holds of one checkpoint. Immutable. Keeps its memory until it ends; then the arena goes back to the pool.
+/// What a rank holds of one checkpoint. Keeps its memory until it ends; then the arena goes back to the pool. Threads: one at a time while it is laid
+/// out again, any number otherwise.
 class PoolShare {
  public:
   virtual ~PoolShare() = default;
@@ -37,6 +38,10 @@ class PoolShare {
   [[nodiscard]] virtual const std::vector<SegmentInfo>& segments() const = 0;
   [[nodiscard]] virtual const std::vector<UnitDigest>& digests() const = 0;  ///< empty unless asked for
   [[nodiscard]] virtual std::uint64_t bytes() const = 0;                     ///< of memory held
+  /// The same bytes under another layout, as when the other ranks' shares are known. With `digests` those of its units are taken, at the price of
+  /// reading the memory once. internal: they are not the same bytes. cancelled.
+  [[nodiscard]] virtual Status lay_out_again(const Checkpoint& checkpoint, const CheckpointLayout& layout, std::uint32_t rank, bool digests,
+                                             const AbortSignal& abort) = 0;
 };
 
 struct LoadProgress {
@@ -71,6 +76,7 @@ class HostPool {
                                                                 const LoadOptions& options, Deadline deadline, const AbortSignal& abort,
                                                                 LoadReport* report) = 0;
   [[nodiscard]] virtual std::uint64_t reserved_bytes() const = 0;  ///< of arenas, in use or kept for reuse
+  virtual void free_unused() = 0;                                  ///< what no share uses goes back to the system
 };
 
 /// An empty pool that registers its memory with `device`, which must outlive it.

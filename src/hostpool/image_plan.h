@@ -22,6 +22,7 @@ struct Image {
   std::uint64_t file_offset_bytes;   ///< a multiple of kImageAlignment
   std::uint64_t bytes;               ///< a multiple of it, too, but at the end of the file
   std::uint64_t arena_offset_bytes;  ///< a multiple of it
+  friend bool operator==(const Image&, const Image&) = default;
 };
 
 /// One extent of this rank with its place in an image.

@@ -21,6 +21,7 @@ Loader::Loader(Device& device, std::shared_ptr<ArenaStore> store, const LoadRequ
       plan_(plan_images(request.checkpoint, request.layout, request.rank)),
       chunks_(plan_, request.options.read_chunk_bytes),
       files_(request.checkpoint.files.size()),
+      device_reader_(device),
       share_(std::make_unique<LoadedShare>(device, std::move(store), files_.size())) {}
 
 Result<std::unique_ptr<PoolShare>> Loader::run(LoadReport& report) {
@@ -41,13 +42,7 @@ Result<std::unique_ptr<PoolShare>> Loader::run(LoadReport& report) {
 Status Loader::open_files() {
   for (const Image& image : plan_.images) {
     if (files_[image.file]) continue;
-    const CheckpointFile& expected = request_.checkpoint.files[image.file];
-    CKPT_ASSIGN_OR_RETURN(DirectFile file, DirectFile::open(expected.path));
-    const bool replaced = expected.modified_ns != 0 && file.file().modified_ns() != expected.modified_ns;
-    if (replaced || file.file().bytes() != expected.bytes)
-      return Status(StatusCode::data_corruption, Scope::operation, "{} was changed after its header was read: it had {} bytes and has {}",
-                    expected.path, expected.bytes, file.file().bytes())
-          .advise("write new checkpoints to a directory of their own");
+    CKPT_ASSIGN_OR_RETURN(ImageSource file, ImageSource::open(request_.checkpoint.files[image.file]));
     files_[image.file].emplace(std::move(file));
   }
   return Status::success();
@@ -56,10 +51,10 @@ Status Loader::open_files() {
 Status Loader::adopt_files() {
   if (!request_.options.adopt) return Status::success();
   for (std::uint32_t i = 0; i < files_.size(); ++i) {
-    if (!files_[i] || !files_[i]->in_memory()) continue;
-    const File& file = files_[i]->file();
-    CKPT_ASSIGN_OR_RETURN(Mapping mapping, Mapping::shared(file.fd(), file.bytes(), Access::read_only));
-    share_->adopt(i, std::move(mapping), file.path());
+    const File* file = files_[i] ? files_[i]->mappable() : nullptr;
+    if (file == nullptr) continue;
+    CKPT_ASSIGN_OR_RETURN(Mapping mapping, Mapping::shared(file->fd(), file->bytes(), Access::read_only));
+    share_->adopt(i, std::move(mapping), file->path());
   }
   return Status::success();
 }
@@ -103,12 +98,12 @@ Status Loader::bring(std::size_t chunk_index) {
   const Chunk& chunk = chunks_.all()[chunk_index];
   const Image& image = plan_.images[chunk.image];
   if (share_->adopted(image.file)) {
-    CKPT_RETURN_IF_ERROR(map_pages(share_->address_of(image) + chunk.offset_bytes, chunk.bytes).with_note("{}", files_[image.file]->file().path()));
+    CKPT_RETURN_IF_ERROR(map_pages(share_->address_of(image) + chunk.offset_bytes, chunk.bytes).with_note("{}", files_[image.file]->path()));
   } else {
     const std::span<std::byte> into = share_->arena()->memory().subspan(image.arena_offset_bytes + chunk.offset_bytes, chunk.bytes);
     CKPT_RETURN_IF_ERROR(populate_for(into));
     bool direct = false;
-    CKPT_RETURN_IF_ERROR(files_[image.file]->read(image.file_offset_bytes + chunk.offset_bytes, into, &direct));
+    CKPT_RETURN_IF_ERROR(files_[image.file]->read(image.file_offset_bytes + chunk.offset_bytes, into, &direct, device_reader_, request_.deadline));
     if (direct) direct_.store(true, std::memory_order_relaxed);
     tell_progress(done_ += chunk.bytes);
   }

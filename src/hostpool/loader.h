@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "hostpool/image_chunks.h"
+#include "hostpool/image_source.h"
 #include "hostpool/pool_share.h"
 #include "hostpool/unit_digests.h"
-#include "os/direct_io.h"
 
 namespace ckpt {
 
@@ -45,7 +45,8 @@ class Loader {
   LoadRequest request_;
   ImagePlan plan_;
   ImageChunks chunks_;
-  std::vector<std::optional<DirectFile>> files_;  // by file; those of which this rank needs nothing stay closed
+  std::vector<std::optional<ImageSource>> files_;  // by file; those of which this rank needs nothing stay closed
+  DeviceReader device_reader_;
   std::unique_ptr<LoadedShare> share_;
   std::unique_ptr<UnitDigests> digests_;  // null unless asked for
   bool fresh_ = false;                    // the arena is not resident yet

@@ -3,8 +3,15 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "hostpool/unit_digests.h"
+#include "os/threads.h"
 
 namespace ckpt {
+namespace {
+
+constexpr std::uint64_t kHashChunkBytes = 8u << 20;
+
+}  // namespace
 
 LoadedShare::LoadedShare(Device& device, std::shared_ptr<ArenaStore> store, std::size_t num_files)
     : device_(device), store_(std::move(store)), adopted_(num_files) {}
@@ -50,6 +57,10 @@ const std::byte* LoadedShare::address_of(const Image& image) const {
 }
 
 void LoadedShare::make_runs(const ImagePlan& plan, const FrameLayout& layout) {
+  images_ = plan.images;
+  first_stripe_.clear();
+  first_run_.clear();
+  runs_.clear();
   std::size_t stripes = 0;
   for (const Frame& frame : layout.frames) {
     first_stripe_.push_back(stripes);
@@ -82,6 +93,22 @@ void LoadedShare::add_run(const CopyRun& run, std::size_t stripe, bool starts_pi
 std::span<const CopyRun> LoadedShare::runs(std::uint32_t frame, std::uint32_t stripe) const {
   const std::size_t index = first_stripe_[frame] + stripe;
   return std::span(runs_).subspan(first_run_[index], first_run_[index + 1] - first_run_[index]);
+}
+
+Status LoadedShare::lay_out_again(const Checkpoint& checkpoint, const CheckpointLayout& layout, std::uint32_t rank, bool digests,
+                                  const AbortSignal& abort) {
+  const ImagePlan plan = plan_images(checkpoint, layout, rank);
+  if (plan.images != images_)
+    return {StatusCode::internal, Scope::operation,  "the share of rank {} was loaded as {} images, and its new layout has {} others", rank,
+            images_.size(),       plan.images.size()};
+  make_runs(plan, layout.frames);
+  digests_.clear();
+  if (!digests) return Status::success();
+  const ImageChunks chunks(plan, kHashChunkBytes);
+  UnitDigests units(plan, chunks, *this);
+  CKPT_RETURN_IF_ERROR(parallel_for(chunks.all().size(), usable_cores(), [&](std::size_t i) { return units.chunk_is_there(i, abort); }));
+  digests_ = units.take();
+  return Status::success();
 }
 
 std::uint64_t LoadedShare::bytes() const {

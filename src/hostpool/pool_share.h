@@ -11,7 +11,7 @@
 
 namespace ckpt {
 
-/// Owns the adopted mappings and borrows an arena from `store` until it ends. Built in the order of the functions, then immutable.
+/// Owns the adopted mappings and borrows an arena from `store` until it ends. Built in the order of the functions.
 class LoadedShare final : public PoolShare {
  public:
   /// `store` is shared: a share may outlive the pool it came from.
@@ -39,6 +39,8 @@ class LoadedShare final : public PoolShare {
   [[nodiscard]] const std::vector<SegmentInfo>& segments() const override { return segments_; }
   [[nodiscard]] const std::vector<UnitDigest>& digests() const override { return digests_; }
   [[nodiscard]] std::uint64_t bytes() const override;
+  [[nodiscard]] Status lay_out_again(const Checkpoint& checkpoint, const CheckpointLayout& layout, std::uint32_t rank, bool digests,
+                                     const AbortSignal& abort) override;
 
  private:
   [[nodiscard]] std::uint64_t bytes_to_border(const Image& image, std::uint64_t offset_bytes) const;
@@ -49,8 +51,9 @@ class LoadedShare final : public PoolShare {
   std::unique_ptr<PoolArena> arena_;
   std::vector<Mapping> adopted_;                               // by file; empty ones are read
   std::vector<std::unique_ptr<RegisteredMemory>> registered_;  // by image; null for those that are read. After the mappings: ends before them
-  std::vector<std::size_t> first_stripe_;                      // by frame: index into first_run_
-  std::vector<std::size_t> first_run_;                         // by stripe of all frames, and the end
+  std::vector<Image> images_;
+  std::vector<std::size_t> first_stripe_;  // by frame: index into first_run_
+  std::vector<std::size_t> first_run_;     // by stripe of all frames, and the end
   std::vector<CopyRun> runs_;
   std::vector<SegmentInfo> segments_;
   std::vector<UnitDigest> digests_;

@@ -12,20 +12,23 @@
 #include "base/recorder.h"
 #include "channel/bucket_session.h"
 #include "channel/engine_driver.h"
+#include "checkpoint/tensor_memory.h"
 #include "device/device.h"
 #include "hostpool/host_pool.h"
 #include "pipeline/update_pipeline.h"
 #include "plan/plan.h"
 #include "rendezvous/group.h"
+#include "server/caller_desk.h"
 #include "server/update_report.h"
 #include "transfer/collective.h"
 
 namespace ckpt {
 
-/// What a rank registers. Exactly one of the two is set.
+/// What a rank registers: a directory, or else this rank's own share of files and tensors, which may be empty.
 struct CheckpointSource {
-  std::string directory;           ///< a checkpoint that all ranks name: striped over them
-  std::vector<std::string> files;  ///< this rank's own share: stays whole on it
+  std::string directory;                   ///< a checkpoint that all ranks name: striped over them
+  std::vector<std::string> files = {};     ///< stay whole on this rank
+  std::vector<MemoryTensor> tensors = {};  ///< likewise; copied by register_checkpoint, not touched afterwards
 };
 
 struct RegisterOptions {
@@ -35,6 +38,8 @@ struct RegisterOptions {
 
 /// The engines of this host, and how to speak to them.
 struct UpdateTarget {
+  /// Set: the caller makes the engines' update calls itself, each rank being told of all addresses, and the fields about engines are not used.
+  CallerDesk* caller = nullptr;
   std::vector<std::string> endpoints;
   EngineKind engine = EngineKind::automatic;
   std::string unix_socket;  ///< of the engine's HTTP; for one endpoint
@@ -57,13 +62,15 @@ class ParameterServer {
                                                                        StageProgress progress);
   ~ParameterServer();
 
-  /// Loads this rank's part of `source` into the pool (a share given as files: when gather_metas has told its place).
+  /// Loads this rank's part of `source` into the pool.
   ///   already_exists     the name is taken; the registration that has it is untouched
   ///   not_found, data_corruption, invalid_argument, resource_exhausted    nothing is left behind
   [[nodiscard]] Status register_checkpoint(const std::string& name, const CheckpointSource& source, const RegisterOptions& options, Deadline deadline,
                                            const AbortSignal& abort);
   /// Gives the memory back to the pool. not_found.
   [[nodiscard]] Status unregister_checkpoint(const std::string& name);
+  /// What the pool keeps for checkpoints to come goes back to the system.
+  void free_unused_memory() { pool_->free_unused(); }
   /// Tells every rank what all hold. Collective.
   [[nodiscard]] Status gather_metas(const std::string& name, Deadline deadline, const AbortSignal& abort);
   /// The gathered metas as a JSON document (docs/format/metas.md). failed_precondition before gather_metas.
@@ -76,15 +83,18 @@ class ParameterServer {
   ///   update works
   [[nodiscard]] Result<UpdateReport> update(const std::string& name, const UpdateTarget& target, Deadline deadline, const AbortSignal& abort);
 
+  /// Returns when every rank has called it. Collective.
+  [[nodiscard]] Status barrier(const std::string& name, Deadline deadline);
+
   [[nodiscard]] Group& group() { return *group_; }
   [[nodiscard]] Device& device() { return *device_; }
 
  private:
   friend class UpdateSession;
   struct Registration {
-    Checkpoint checkpoint;
+    Checkpoint checkpoint;  ///< what this rank named
     RegisterOptions options;
-    bool share = false;  ///< given as files
+    bool share = false;  ///< this rank's own, and not the same on all
     std::shared_ptr<const CheckpointLayout> layout;
     std::uint64_t layout_digest = 0;
     std::unique_ptr<PoolShare> part;
@@ -96,7 +106,9 @@ class ParameterServer {
   ParameterServer(std::unique_ptr<Group> group, const Settings& settings, StageProgress progress);
   [[nodiscard]] Status prepare(Deadline deadline);
 
+  [[nodiscard]] Result<std::shared_ptr<const CheckpointLayout>> first_layout(const Registration& registration) const;
   [[nodiscard]] Status load(Registration& registration, Deadline deadline, const AbortSignal& abort);
+  [[nodiscard]] Status lay_out_shares(Registration& registration, Deadline deadline, const AbortSignal& abort);
   [[nodiscard]] Result<std::uint64_t> free_device_bytes();
   [[nodiscard]] Manifest own_manifest(const std::string& name, const Registration& registration, std::uint64_t free_bytes) const;
   [[nodiscard]] Status ensure_epoch(Deadline deadline);

@@ -19,7 +19,7 @@ constexpr Duration kSettleTimeout = std::chrono::seconds(4);
 
 Status UpdateSession::wait_ready() {
   CKPT_FAULT_POINT("connect.begin");
-  if (!leads()) return Status::success();
+  if (!leads() || target_.caller != nullptr) return Status::success();
   EngineOptions options;
   options.endpoint = target_.endpoints[*group_.endpoint];
   options.unix_socket = target_.unix_socket;
@@ -52,7 +52,7 @@ Status UpdateSession::learn_of_engine() {
 
 /// The workers of an engine are of one package: the leader's speaks for all. After an update that failed nothing is taken for granted.
 void UpdateSession::remember_dialect_found(bool update_ok) {
-  if (!leads() || !session_ || kind_ == EngineKind::ckpt || target_.dialect != Dialect::automatic) return;
+  if (!driver_ || !session_ || kind_ == EngineKind::ckpt || target_.dialect != Dialect::automatic) return;
   const Result<std::string> file = dialect_file();
   if (file.ok()) remember_dialect(*file, driver_->identity(), update_ok ? session_->dialect() : Dialect::automatic);
 }
@@ -71,22 +71,39 @@ Status UpdateSession::start_call() {
   if (session_) session_->engine_asked();
   if (!leads()) return Status::success();
   CKPT_FAULT_POINT("connect.before_post");
-  CKPT_RETURN_IF_ERROR(
-      driver_->prepare(deadline_.capped(server_.settings_.duration("connect_timeout")), stop_).with_note("engine {}", driver_->endpoint()));
+  // A bad reply ends the waits of every rank at once; a good one is read in commit().
+  const auto on_reply = [this](const Status& reply) {
+    if (!reply.ok()) stop_.trigger(said_by_engine(reply));
+    call_over_.trigger({StatusCode::cancelled, Scope::operation, "the engine has replied"});
+  };
+  if (target_.caller != nullptr) {
+    CKPT_ASSIGN_OR_RETURN(std::vector<WorkerAddress> all, workers_of(0, server_.group_->size()));
+    call_ = call_by_caller(*target_.caller, std::move(all), on_reply);
+    return Status::success();
+  }
+  CKPT_RETURN_IF_ERROR(said_by_engine(driver_->prepare(deadline_.capped(server_.settings_.duration("connect_timeout")), stop_)));
   UpdateRequest request;
   request.weight_version = target_.weight_version.empty() ? name_ : target_.weight_version;
-  for (std::uint32_t rank = group_.first_rank; rank < group_.first_rank + group_.num_ranks; ++rank) {
+  CKPT_ASSIGN_OR_RETURN(const std::vector<WorkerAddress> workers, workers_of(group_.first_rank, group_.num_ranks));
+  for (const WorkerAddress& worker : workers) request.addresses.emplace(worker.device_key, worker.endpoint);
+  CKPT_ASSIGN_OR_RETURN(call_, driver_->start_update(request, on_reply));
+  return Status::success();
+}
+
+Status UpdateSession::said_by_engine(const Status& reply) const {
+  return driver_ ? reply.with_note("engine {}", driver_->endpoint()) : reply.with_note("the caller's call to the engines");
+}
+
+/// As gathered: device key and endpoint, a line each.
+Result<std::vector<WorkerAddress>> UpdateSession::workers_of(std::uint32_t first_rank, std::uint32_t num_ranks) const {
+  std::vector<WorkerAddress> workers;
+  for (std::uint32_t rank = first_rank; rank < first_rank + num_ranks; ++rank) {
     const std::string& entry = addresses_[rank];
     const std::size_t split = entry.find('\n');
-    if (split == std::string::npos) return {StatusCode::internal, Scope::group, "rank {} has no socket address", rank};
-    request.addresses.emplace(entry.substr(0, split), entry.substr(split + 1));
+    if (split == std::string::npos) return Status(StatusCode::internal, Scope::group, "rank {} has no socket address", rank);
+    workers.push_back({entry.substr(0, split), entry.substr(split + 1)});
   }
-  // A bad reply ends the waits of every rank at once; a good one is read in commit().
-  CKPT_ASSIGN_OR_RETURN(call_, driver_->start_update(request, [this](const Status& reply) {
-    if (!reply.ok()) stop_.trigger(reply.with_note("engine {}", driver_->endpoint()));
-    call_over_.trigger({StatusCode::cancelled, Scope::operation, "the engine has replied"});
-  }));
-  return Status::success();
+  return workers;
 }
 
 Status UpdateSession::connect() {
@@ -119,7 +136,7 @@ Status UpdateSession::commit() {
     CKPT_ASSIGN_OR_RETURN(comes_again_, worker()->comes_again(deadline_, call_over_));
     if (comes_again_) return Status::success();
   }
-  return call_->wait(deadline_, stop_).with_note("engine {}", driver_->endpoint());
+  return said_by_engine(call_->wait(deadline_, stop_));
 }
 
 /// Every worker of an engine comes as often as its leader's: those of one engine run the same code. Collective, like the transfer that follows.
@@ -148,15 +165,15 @@ bool UpdateSession::call_is_over(const Status& outcome) const {
 }
 
 Status UpdateSession::settle() {
-  if (!leads()) return Status::success();
+  if (!driver_) return Status::success();
   const std::string version = target_.weight_version.empty() ? name_ : target_.weight_version;
-  return driver_->settle(version, deadline_.capped(server_.settings_.duration("hook_timeout")), stop_).with_note("engine {}", driver_->endpoint());
+  return said_by_engine(driver_->settle(version, deadline_.capped(server_.settings_.duration("hook_timeout")), stop_));
 }
 
 /// An engine that we hold goes on when its weights are whole: no worker had begun, or all say so. Else it stays held, for its next completion would
 /// be nonsense or its end.
 Status UpdateSession::after_failure(const Status& failure) {
-  if (!leads() || !driver_ || !driver_->holds()) return failure;
+  if (!driver_ || !driver_->holds()) return failure;
   const Deadline deadline = Deadline::after(kSettleTimeout);
   const AbortSignal none;  // that of the update has been triggered
   session_.reset();        // tells the worker, which answers the call then

@@ -21,7 +21,7 @@ struct UpdateReport {
   std::string checkpoint;
   std::string version;
   std::uint32_t num_ranks = 0;
-  std::uint32_t num_engines = 0;
+  std::uint32_t num_engines = 0;      ///< 0: the caller speaks with them, and knows
   std::uint32_t num_idle_groups = 0;  ///< groups without an engine: they hold and send
   std::uint64_t checkpoint_bytes = 0;
   std::uint32_t num_tensors = 0;
@@ -35,6 +35,9 @@ struct UpdateReport {
   double seconds = 0;                ///< of the whole update, registration left out
   std::uint64_t own_heap_bytes = 0;  ///< most heap of any rank beside pool, slots and what CUDA and NCCL took for themselves, at the end
 };
+
+/// As `update --json` prints it and as the C interface gives it.
+[[nodiscard]] std::string report_json(const UpdateReport& report);
 
 /// One rank's part as text for the other ranks, and back. data_corruption on text that is none.
 [[nodiscard]] std::string encode_rank_report(const UpdateReport& report);

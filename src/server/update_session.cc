@@ -80,14 +80,23 @@ Status UpdateSession::step(Stage stage, const char* what, Status (UpdateSession:
 
 Status UpdateSession::map_groups() {
   CKPT_ASSIGN_OR_RETURN(const std::uint64_t free_bytes, server_.free_device_bytes());
-  const nlohmann::json mine{{"host", server_.host_}, {"endpoints", target_.endpoints.size()}, {"free", free_bytes}};
+  const nlohmann::json mine{
+      {"host", server_.host_}, {"endpoints", target_.endpoints.size()}, {"free", free_bytes}, {"caller", target_.caller != nullptr}};
   CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server_.group_->all_gather("places", to_bytes(mine.dump()), deadline_));
   std::vector<RankPlace> places;
   for (const Bytes& one : all) {
     const nlohmann::json place = nlohmann::json::parse(as_text(one), nullptr, false);
     if (!place.is_object()) return {StatusCode::data_corruption, Scope::group, "the place of rank {} cannot be read", places.size()};
+    if (place.value("caller", false) != (target_.caller != nullptr))
+      return {StatusCode::invalid_argument, Scope::group, "rank {} and rank {} do not agree on who makes the engines' update calls", rank_,
+              places.size()};
     places.push_back({place.value("host", std::string()), place.value("endpoints", 0u)});
     free_bytes_.push_back(place.value("free", std::uint64_t{0}));
+  }
+  if (target_.caller != nullptr) {
+    for (std::uint32_t rank = 0; rank < places.size(); ++rank) groups_.push_back({rank, 1, 0});
+    group_ = groups_[rank_];
+    return Status::success();
   }
   CKPT_ASSIGN_OR_RETURN(groups_, map_engines(places, target_.inference_parallel_size));
   group_ = groups_[rank_ / target_.inference_parallel_size];
@@ -98,7 +107,7 @@ Status UpdateSession::make_plan_step() {
   CKPT_FAULT_POINT("plan.begin");
   Topology topology;
   topology.num_ranks = server_.group_->size();
-  topology.inference_parallel_size = target_.inference_parallel_size;
+  topology.inference_parallel_size = group_.num_ranks;
   for (const EngineGroup& group : groups_) topology.drives_engine.push_back(group.endpoint.has_value());
   MemoryBudget budget;
   budget.limit_bytes = server_.settings_.bytes("memory_limit");
@@ -166,6 +175,7 @@ Result<UpdateReport> UpdateSession::report() {
   report.version = target_.weight_version.empty() ? name_ : target_.weight_version;
   report.num_ranks = server_.group_->size();
   for (const EngineGroup& group : groups_) ++(group.endpoint ? report.num_engines : report.num_idle_groups);
+  if (target_.caller != nullptr) report.num_engines = 0;
   for (const Parameter& parameter : plan.layout->parameters) report.checkpoint_bytes += parameter.bytes;
   report.num_tensors = static_cast<std::uint32_t>(plan.layout->parameters.size());
   report.num_frames = registration_.buckets->size();

@@ -50,6 +50,8 @@ class UpdateSession {
   [[nodiscard]] Status step(Stage stage, const char* what, Status (UpdateSession::*work)());
   [[nodiscard]] Result<Dialect> session_dialect() const;
   [[nodiscard]] Result<UpdateReport> report();
+  [[nodiscard]] Result<std::vector<WorkerAddress>> workers_of(std::uint32_t first_rank, std::uint32_t num_ranks) const;
+  [[nodiscard]] Status said_by_engine(const Status& reply) const;
   void remember_dialect_found(bool update_ok);
   [[nodiscard]] bool call_is_over(const Status& outcome) const;
   [[nodiscard]] bool leads() const { return group_.endpoint.has_value() && group_.first_rank == rank_; }
@@ -80,7 +82,7 @@ class UpdateSession {
   AbortSignal call_over_;           // triggered by the reply too, good or bad
   AbortLink of_caller_;
   AbortLink of_group_;
-  std::unique_ptr<EngineDriver> driver_;
+  std::unique_ptr<EngineDriver> driver_;  // of a rank that leads; null where the caller makes the calls
   std::unique_ptr<BucketSession> session_;
   std::unique_ptr<EngineCall> call_;
   std::vector<std::string> addresses_;  // by rank

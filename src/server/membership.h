@@ -1,0 +1,24 @@
+/// A process as a rank of its job: the group it joined, and the store of the group where this rank runs it.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "base/options.h"
+#include "rendezvous/group.h"
+#include "rendezvous/launcher_environment.h"
+#include "rendezvous/store_server.h"
+
+namespace ckpt {
+
+struct Membership {
+  std::unique_ptr<StoreServer> store;  ///< on rank 0, where nobody else hosts it; must outlive the group
+  std::unique_ptr<Group> group;
+};
+
+/// Joins the group that `place` tells of, or makes a group of one. Frees the workers that a dead process of this user left waiting, on the first rank
+/// of a host. Errors as StoreServer::start and join_group.
+[[nodiscard]] Result<Membership> join_as_rank(const Settings& settings, const std::optional<LauncherEnvironment>& place, Deadline deadline,
+                                              const AbortSignal& interrupt);
+
+}  // namespace ckpt
