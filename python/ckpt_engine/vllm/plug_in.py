@@ -19,9 +19,9 @@ def register_load_format() -> None:
     """``--load-format ckpt_engine`` is understood afterwards. Harmless when repeated."""
     try:
         from vllm.model_executor import model_loader
+
+        from .filling_loader import CkptModelLoader
     except ImportError:
         return
-    if NAME not in getattr(model_loader, "_LOAD_FORMAT_TO_MODEL_LOADER", {}):
-        from .filling_loader import CkptModelLoader
-
+    if hasattr(model_loader, "register_model_loader") and NAME not in getattr(model_loader, "_LOAD_FORMAT_TO_MODEL_LOADER", {}):
         model_loader.register_model_loader(NAME)(CkptModelLoader)
