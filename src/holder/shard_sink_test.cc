@@ -12,16 +12,16 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::Is;
 
-Parameter parameter(std::string name, std::vector<std::uint64_t> shape, DType dtype = DType::BF16) {
+Parameter tensor_named(std::string name, std::vector<std::uint64_t> shape, DType dtype = DType::BF16) {
   const auto bytes = tensor_bytes(dtype, shape);
   return {std::move(name), dtype, std::move(shape), *bytes};
 }
 
 HolderModel small_model() {
   return {{4, 2, 0, 0},
-          {parameter("model.embed_tokens.weight", {70, 6}), parameter("m.o_proj.weight", {5, 700'000}, DType::U8),
-           parameter("m.q_proj.weight", {8, 40'000}, DType::F32), parameter("m.norm.weight", {6}), parameter("m.empty", {0, 4}),
-           parameter("m.scalar", {}, DType::F64)}};
+          {tensor_named("model.embed_tokens.weight", {70, 6}), tensor_named("m.o_proj.weight", {5, 700'000}, DType::U8),
+           tensor_named("m.q_proj.weight", {8, 40'000}, DType::F32), tensor_named("m.norm.weight", {6}), tensor_named("m.empty", {0, 4}),
+           tensor_named("m.scalar", {}, DType::F64)}};
 }
 
 // Bytes that differ from tensor to tensor and from place to place.
@@ -87,7 +87,7 @@ TEST(ShardSink, ShardsOfTheModelAreWhatTheLayoutSays) {
 TEST(ShardSink, RefusesStrangersAndLeavesTheArenaAlone) {
   Staging staging;
   const Bytes before = staging.arena;
-  const Parameter unknown = parameter("m.k_proj.weight", {2});
+  const Parameter unknown = tensor_named("m.k_proj.weight", {2});
   Parameter reshaped = staging.model.parameters[2];
   reshaped.shape = {40'000, 8};
   Parameter retyped = staging.model.parameters[3];
