@@ -197,6 +197,7 @@ else:
 
 def test_a_rank_that_dies_is_named(world):
     program = """
+from datetime import timedelta
 import ckpt_engine.distributed as dist
 from ckpt_engine import ParameterServer
 from script_parts import *
@@ -204,10 +205,11 @@ ps = ParameterServer()
 ps.init_process_group()
 if RANK == 1:
     os._exit(0)
-tell(failure(dist.barrier))
+tell(failure(dist.barrier, timeout=timedelta(seconds=5)))
 """
     ((kind, text),), _ = run(world, 2, program)
-    assert kind == "UnavailableError" and "rank 1" in text
+    # Where the loss is known when the barrier begins, it waits for the rank to be started again.
+    assert kind in ("UnavailableError", "DeadlineExceededError") and "rank 1" in text
 
 
 def test_the_shared_memory_pool_has_one_user(world):
