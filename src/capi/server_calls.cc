@@ -197,7 +197,7 @@ std::int32_t ckpt_server_barrier_start(ckpt_server* server, const char* name, st
                                        ckpt_error** error) {
   auto work = [what = std::string(name)](ParameterServer& rank, ckpt_operation& running) {
     const AbortLink link = end_with(running, rank.group());
-    return rank.barrier(what, running.deadline);
+    return rank.barrier(what, running.deadline, running.stop);
   };
   return start(server, timeout_ms, on_rank(server, std::move(work)), operation, error);
 }

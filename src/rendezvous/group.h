@@ -55,7 +55,8 @@ class Group {
   [[nodiscard]] virtual const AbortSignal& failed() const = 0;
   /// After a failure: forms a new epoch of all `size()` ranks, those restarted included; clears `failed()`. Collective.
   /// A rank that the store took for dead connects again; a store that is gone is unavailable at once. Without a failure it makes one: cancelled.
-  [[nodiscard]] virtual Status renew(Deadline deadline) = 0;
+  /// Ends with the reason of `abort` too: a rank that died may never come back.
+  [[nodiscard]] virtual Status renew(Deadline deadline, const AbortSignal& abort) = 0;
 
   /// Leaves in peace: the others do not take it for a death.
   [[nodiscard]] virtual Status leave(Deadline deadline) = 0;

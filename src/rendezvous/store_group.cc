@@ -85,7 +85,7 @@ class StoreGroup final : public Group {
     const MutexLock lock(mutex_);
     return signals_.back();
   }
-  [[nodiscard]] Status renew(Deadline deadline) override { return join(Patience::none, deadline, never_); }
+  [[nodiscard]] Status renew(Deadline deadline, const AbortSignal& abort) override { return join(Patience::none, deadline, abort); }
   /// A store that ends meanwhile has nobody left to tell.
   [[nodiscard]] Status leave(Deadline deadline) override {
     const Status status = client()->ask({.type = MessageType::leave, .epoch = epoch()}, deadline).status();
@@ -124,7 +124,6 @@ class StoreGroup final : public Group {
   }
 
   GroupOptions options_;
-  const AbortSignal never_;
   mutable Mutex mutex_;
   std::deque<AbortSignal> signals_ CKPT_GUARDED_BY(mutex_);  // one an epoch that failed; kept, since waits may still look at an old one
   std::uint64_t epoch_ CKPT_GUARDED_BY(mutex_) = 0;
@@ -145,7 +144,7 @@ class SolitaryGroup final : public Group {
   [[nodiscard]] Status agree(std::string_view, const Status& mine, Deadline) override { return mine.ok() ? failed().check() : mine.at_rank(0); }
   void abort(const Status& reason) noexcept override { signals_.back().trigger(reason); }
   [[nodiscard]] const AbortSignal& failed() const override { return signals_.back(); }
-  [[nodiscard]] Status renew(Deadline) override {
+  [[nodiscard]] Status renew(Deadline, const AbortSignal&) override {
     if (signals_.back().triggered()) signals_.emplace_back();
     ++epoch_;
     return Status::success();

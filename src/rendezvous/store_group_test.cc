@@ -105,7 +105,7 @@ TEST_F(StoreGroupTest, AfterAFailureANewEpochWorks) {
          if (group.rank() == 0) group.abort(Status(StatusCode::cancelled, Scope::operation, "again"));
          static_cast<void>(settle(group));
          if (group.barrier("too late", soon()).ok()) return {StatusCode::internal, Scope::operation, "a failed epoch still works"};
-         CKPT_RETURN_IF_ERROR(group.renew(soon()));
+         CKPT_RETURN_IF_ERROR(group.renew(soon(), AbortSignal()));
          if (group.epoch() <= first) return {StatusCode::internal, Scope::operation, "the epoch did not grow"};
          return group.barrier("works", soon());
        }))
@@ -165,7 +165,7 @@ TEST(SolitaryGroup, NeedsNoStore) {
   EXPECT_EQ(group->all_gather("x", to_bytes("me"), soon()).value().size(), 1u);
   group->abort(Status(StatusCode::cancelled, Scope::operation, "stop"));
   EXPECT_THAT(group->barrier("x", soon()), Is(StatusCode::cancelled));
-  ASSERT_OK(group->renew(soon()));
+  ASSERT_OK(group->renew(soon(), AbortSignal()));
   EXPECT_OK(group->barrier("x", soon()));
 }
 

@@ -170,7 +170,7 @@ Status ParameterServer::gather_metas(const std::string& name, Deadline deadline,
   const auto found = registrations_.find(name);
   if (found == registrations_.end()) return {StatusCode::not_found, Scope::operation, "no checkpoint named {} is registered", name};
   CKPT_FAULT_POINT("gather.begin");
-  CKPT_RETURN_IF_ERROR(ensure_epoch(deadline));
+  CKPT_RETURN_IF_ERROR(ensure_epoch(deadline, abort));
   Registration& registration = found->second;
   const StageTimer timer(totals_[static_cast<std::size_t>(Stage::gather)]);
   const Span span(Stage::gather, "metas");
@@ -182,8 +182,8 @@ Status ParameterServer::gather_metas(const std::string& name, Deadline deadline,
   return Status::success();
 }
 
-Status ParameterServer::barrier(const std::string& name, Deadline deadline) {
-  CKPT_RETURN_IF_ERROR(ensure_epoch(deadline));
+Status ParameterServer::barrier(const std::string& name, Deadline deadline, const AbortSignal& abort) {
+  CKPT_RETURN_IF_ERROR(ensure_epoch(deadline, abort));
   return group_->barrier(name, deadline);
 }
 
@@ -195,10 +195,10 @@ Result<std::string> ParameterServer::metas_json(const std::string& name) const {
   return manifests_json(found->second.manifests);
 }
 
-Status ParameterServer::ensure_epoch(Deadline deadline) {
+Status ParameterServer::ensure_epoch(Deadline deadline, const AbortSignal& abort) {
   if (!group_->failed().triggered()) return Status::success();
   forget_transfer();
-  return group_->renew(deadline);
+  return group_->renew(deadline, abort);
 }
 
 Status ParameterServer::make_collective(Deadline deadline) {
@@ -241,7 +241,7 @@ Result<UpdateReport> ParameterServer::update(const std::string& name, const Upda
   const auto found = registrations_.find(name);
   if (found == registrations_.end()) return Status(StatusCode::not_found, Scope::operation, "no checkpoint named {} is registered", name);
   if (found->second.manifests.empty()) return Status(StatusCode::failed_precondition, Scope::operation, "gather the metas of {} first", name);
-  CKPT_RETURN_IF_ERROR(ensure_epoch(deadline));
+  CKPT_RETURN_IF_ERROR(ensure_epoch(deadline, abort));
   UpdateSession session(*this, name, found->second, target, deadline, abort);
   Result<UpdateReport> report = session.run();
   if (!report.ok()) {

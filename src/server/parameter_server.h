@@ -84,7 +84,7 @@ class ParameterServer {
   [[nodiscard]] Result<UpdateReport> update(const std::string& name, const UpdateTarget& target, Deadline deadline, const AbortSignal& abort);
 
   /// Returns when every rank has called it. Collective.
-  [[nodiscard]] Status barrier(const std::string& name, Deadline deadline);
+  [[nodiscard]] Status barrier(const std::string& name, Deadline deadline, const AbortSignal& abort);
 
   [[nodiscard]] Group& group() { return *group_; }
   [[nodiscard]] Device& device() { return *device_; }
@@ -111,7 +111,7 @@ class ParameterServer {
   [[nodiscard]] Status lay_out_shares(Registration& registration, Deadline deadline, const AbortSignal& abort);
   [[nodiscard]] Result<std::uint64_t> free_device_bytes();
   [[nodiscard]] Manifest own_manifest(const std::string& name, const Registration& registration, std::uint64_t free_bytes) const;
-  [[nodiscard]] Status ensure_epoch(Deadline deadline);
+  [[nodiscard]] Status ensure_epoch(Deadline deadline, const AbortSignal& abort);
   [[nodiscard]] Status make_collective(Deadline deadline);
   [[nodiscard]] Status ensure_collective(Deadline deadline, const AbortSignal& abort);
   [[nodiscard]] Status ensure_buffer(std::uint64_t bytes);

@@ -9,7 +9,7 @@ import sys
 import pytest
 from engine_world import SLOW, finish, wait_for
 from expected_shards import expected, reported
-from ranks import environment, free_port, left_over, start
+from ranks import environment, free_port, left_over, run, start
 
 PROGRAM = """
 from ckpt_engine import ParameterServer
@@ -124,3 +124,23 @@ ps.update("x", ask_engines([endpoint], 2, "v1"))
     assert told[0] == "interrupted"
     assert told[1].startswith("cancelled: rank 0") and "KeyboardInterrupt" in told[1], told
     assert reported(engine.weights()) == expected(checkpoint, 2)
+
+
+def test_ctrl_c_ends_the_wait_for_a_rank_that_died(world):
+    program = """
+import signal, threading, time
+import ckpt_engine.distributed as dist
+from ckpt_engine import ParameterServer
+from script_parts import *
+ps = ParameterServer()
+ps.init_process_group()
+if RANK == 1:
+    os._exit(0)
+time.sleep(0.5)
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    dist.barrier()
+except KeyboardInterrupt:
+    tell("interrupted")
+"""
+    assert run(world, 2, program)[0] == ["interrupted"]

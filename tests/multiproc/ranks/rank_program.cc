@@ -55,7 +55,7 @@ Status run_step(Group& group, const std::string& step) {
   if (step == "failed") CKPT_RETURN_IF_ERROR(wait_until_ready(group.failed().fd(), POLLIN, soon(), never, "the failure"));
   if (step == "failed") return group.failed().check();
   if (step == "epoch") std::printf("at %llu\n", static_cast<unsigned long long>(group.epoch()));
-  if (step == "renew") return group.renew(soon());
+  if (step == "renew") return group.renew(soon(), never);
   if (step == "leave") return group.leave(soon());
   if (step == "hang") return hang();
   return Status::success();
