@@ -4,6 +4,7 @@
 
 #include "channel/engine_hold.h"
 #include "channel/engine_protocol.h"
+#include "channel/engine_sleep.h"
 #include "channel/http_call.h"
 #include "channel/worker_results.h"
 #include "os/wait_fd.h"
@@ -51,8 +52,10 @@ class HttpEngineCall final : public EngineCall {
     return status.at_stage("hand-over");
   }
 
-  // What the workers themselves say, where the engine passes it on.
+  // What the workers themselves say, where the engine passes it on. An LMDeploy's word is good for all of its workers.
   [[nodiscard]] WorkerResults results_of(const HttpReply& reply) const {
+    if (protocol_.kind == EngineKind::lmdeploy && judge_update_reply(protocol_, what_, reply).ok())
+      return {Status::success(), EngineWeights::new_ones};
     if (protocol_.kind != EngineKind::vllm || reply.status != 200 || reply.body.empty()) return {};
     return judge_worker_results(what_, reply.body, addresses_);
   }
@@ -77,7 +80,13 @@ class HttpEngineDriver final : public EngineDriver {
 
   Status wait_ready(Deadline deadline, const AbortSignal& abort) override { return poll_until_ready(deadline, abort).at_stage("connect"); }
 
+  [[nodiscard]] Dialect told_dialect() const override { return told_ ? dialect_of(*told_) : Dialect::automatic; }
+  [[nodiscard]] Status check_reach(const UpdateRequest& request) const override {
+    return told_ ? check_sleepers_devices(endpoint_, *told_, request) : Status::success();
+  }
+
   Status prepare(Deadline deadline, const AbortSignal& abort) override {
+    if (kind_ == EngineKind::lmdeploy) return put_to_sleep(sleeper_routes(deadline, abort), holds_);
     if (kind_ != EngineKind::vllm) return Status::success();
     bool answered = false;
     const EnginePost post = [&answered, post = poster(deadline, abort)](const std::string& path, const std::string& body) {
@@ -91,11 +100,10 @@ class HttpEngineDriver final : public EngineDriver {
   }
 
   Status settle(const std::optional<std::string>& new_version, Deadline deadline, const AbortSignal& abort) override {
-    if (kind_ != EngineKind::vllm) return Status::success();
     const EnginePost post = poster(deadline, abort);
-    if (new_version) CKPT_RETURN_IF_ERROR(announce_weights(post, *new_version, notes_));
+    if (kind_ == EngineKind::vllm && new_version) CKPT_RETURN_IF_ERROR(announce_weights(post, *new_version, notes_));
     if (!holds_) return Status::success();
-    CKPT_RETURN_IF_ERROR(let_requests_go_on(post));
+    CKPT_RETURN_IF_ERROR(kind_ == EngineKind::lmdeploy ? wake_up(sleeper_routes(deadline, abort)) : let_requests_go_on(post));
     holds_ = false;
     return Status::success();
   }
@@ -150,6 +158,24 @@ class HttpEngineDriver final : public EngineDriver {
     };
   }
 
+  // Its workers are asked before it answers, hence longer than a probe may take.
+  [[nodiscard]] SleeperRoutes sleeper_routes(Deadline deadline, const AbortSignal& abort) const {
+    const auto get = [this, deadline, &abort]() -> Result<HttpReply> {
+      CKPT_ASSIGN_OR_RETURN(const EngineProtocol protocol, engine_protocol(kind_));
+      HttpRequest request = request_for("GET", protocol.ready_path);
+      request.timeout = options_.post_timeout;
+      CKPT_ASSIGN_OR_RETURN(const std::unique_ptr<HttpCall> call, HttpCall::start(url_, std::move(request)));
+      return call->wait(deadline, abort);
+    };
+    return {endpoint_, get, poster(deadline, abort)};
+  }
+
+  // What an LMDeploy says in its 200: awake, it is never "ready".
+  Status learn_state(const HttpReply& reply) {
+    CKPT_ASSIGN_OR_RETURN(told_, read_sleeper_state(endpoint_, reply));
+    return check_sleeper(endpoint_, *told_);
+  }
+
   // True: ready. False: not yet, `last_answer` says why.
   Result<bool> try_once(Deadline deadline, const AbortSignal& abort, std::string& last_answer) {
     if (kind_ == EngineKind::automatic) {
@@ -161,7 +187,10 @@ class HttpEngineDriver final : public EngineDriver {
     last_answer = fmt::format("GET {}: {}", protocol.ready_path, outcome(reply));
     if (not_yet(reply)) return false;
     if (!reply.ok()) return reply.status();
-    if (reply->status == 200) return true;
+    if (reply->status == 200) {
+      if (kind_ == EngineKind::lmdeploy) CKPT_RETURN_IF_ERROR(learn_state(*reply));
+      return true;
+    }
     return refusal(fmt::format("GET {}{}", endpoint_, protocol.ready_path), *reply, protocol.not_found_advice);
   }
 
@@ -202,6 +231,7 @@ class HttpEngineDriver final : public EngineDriver {
   const HttpUrl url_;
   const std::string endpoint_;
   EngineKind kind_;
+  std::optional<SleeperState> told_;
   bool holds_ = false;
   std::vector<std::string> notes_;
 };
@@ -214,7 +244,6 @@ Result<std::unique_ptr<EngineDriver>> make_engine_driver(const EngineOptions& op
   url.unix_socket = options.unix_socket;
   if (options.api_key.find_first_of("\r\n") != std::string::npos)
     return Status(StatusCode::invalid_argument, Scope::operation, "the engine's api key holds a line break");
-  if (options.kind != EngineKind::automatic) CKPT_RETURN_IF_ERROR(engine_protocol(options.kind).status());
   return std::unique_ptr<EngineDriver>(std::make_unique<HttpEngineDriver>(options, std::move(url)));
 }
 

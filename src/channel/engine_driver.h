@@ -14,11 +14,16 @@
 
 namespace ckpt {
 
+enum class Dialect : std::uint8_t;
+
 enum class EngineKind : std::uint8_t { automatic, vllm, sglang, lmdeploy, ckpt };
 [[nodiscard]] std::string_view name(EngineKind kind);
 [[nodiscard]] std::optional<EngineKind> engine_kind_from_name(std::string_view name);
 /// Whether its workers may come more than once in one update call: SGLang's do, for the draft model of speculative decoding.
 [[nodiscard]] inline bool may_come_again(EngineKind kind) { return kind == EngineKind::sglang; }
+
+/// Whether it has no weights while we hold it, until new ones are whole: LMDeploy gives its own up when it is put to sleep.
+[[nodiscard]] inline bool gives_weights_up(EngineKind kind) { return kind == EngineKind::lmdeploy; }
 
 struct EngineOptions {
   std::string endpoint;     ///< "http://host:port"
@@ -32,9 +37,10 @@ struct EngineOptions {
 struct UpdateRequest {
   std::map<std::string, std::string> addresses;  ///< device key → ZeroMQ endpoint, all workers of this engine
   std::string weight_version;                    ///< empty: none
+  std::uint32_t num_engines = 1;                 ///< that this update reaches, each by a call of its own
 };
 
-/// Which weights an engine has after an update call, as far as its workers say: only our own worker does.
+/// Which weights an engine has after an update call, as far as that is said: by our own worker, and by the reply of an LMDeploy.
 enum class EngineWeights : std::uint8_t { unknown, old_ones, new_ones, torn };
 
 /// An HTTP call under way on a thread of its own. Destruction cancels it.
@@ -62,8 +68,12 @@ class EngineDriver {
   [[nodiscard]] virtual std::string identity() const = 0;
   /// Polls the engine's readiness route (and finds out its kind, if automatic) until it can take an update. Every answer but "not yet" ends it.
   [[nodiscard]] virtual Status wait_ready(Deadline deadline, const AbortSignal& abort) = 0;
-  /// Before the first byte: the engine's requests are held, where it has a route for that and does not hold them itself (vLLM). A route that an older
-  /// engine lacks is a note; 401 is failed_precondition.
+  /// What the engine said, when it was ready, that its workers speak; automatic: it did not. Only LMDeploy does.
+  [[nodiscard]] virtual Dialect told_dialect() const = 0;
+  /// Whether the call would reach the engine's workers, and all of them, by what it said when it was ready. invalid_argument, naming the devices.
+  [[nodiscard]] virtual Status check_reach(const UpdateRequest& request) const = 0;
+  /// Before the first byte: the engine's requests are held, where it does not hold them itself. vLLM pauses; a route that an older one lacks is a
+  /// note. LMDeploy sleeps (engine_sleep.h): then its weights are gone. 401 is failed_precondition.
   [[nodiscard]] virtual Status prepare(Deadline deadline, const AbortSignal& abort) = 0;
   /// The weights are whole: requests go on. `new_version`: the weights have changed, and are called so (empty: nameless); none: they have not.
   /// Without a prepare() that held requests, nothing is let go on. Not to be called while weights are torn: then the engine stays held.
@@ -77,7 +87,7 @@ class EngineDriver {
                                                                          std::function<void(const Status&)> on_reply) = 0;
 };
 
-/// invalid_argument: an endpoint that is no URL. unsupported: lmdeploy for now.
+/// invalid_argument: an endpoint that is no URL, a key with a line break.
 [[nodiscard]] Result<std::unique_ptr<EngineDriver>> make_engine_driver(const EngineOptions& options);
 
 }  // namespace ckpt

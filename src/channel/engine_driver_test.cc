@@ -99,6 +99,9 @@ TEST(EngineDriver, SendsEachEngineItsOwnBodyAndTheToken) {
   }
   EXPECT_OK(update(*driver_of(server.url(), EngineKind::sglang), {{}, ""}));
   EXPECT_EQ(json::parse(server.last_body)["weight_version"], json(nullptr));
+  EXPECT_OK(update(*driver_of(server.url(), EngineKind::lmdeploy, 20s, "secret")));
+  EXPECT_EQ(json::parse(server.last_body), json::parse(R"({"zmq_handles":{"HOST-a-0":"ipc:///x"}})"));
+  EXPECT_EQ(server.last_authorization, "Bearer secret");
 }
 
 TEST(EngineDriver, JudgesEveryReply) {
@@ -137,6 +140,11 @@ TEST(EngineDriver, JudgesEveryReply) {
       {EngineKind::sglang, 400, R"({"object":"error","message":"body","type":"x","param":null,"code":400})", StatusCode::remote_error, "400: body"},
       {EngineKind::sglang, 403, "", StatusCode::failed_precondition, "no text"},
       {EngineKind::sglang, 302, "", StatusCode::remote_error, "302"},
+      {EngineKind::lmdeploy, 200, R"({"success":true,"message":"done"})", StatusCode::ok, ""},
+      {EngineKind::lmdeploy, 400, R"({"success":false,"message":"weights may be partially updated"})", StatusCode::remote_error, "partially updated"},
+      {EngineKind::lmdeploy, 401, R"({"error":"Unauthorized"})", StatusCode::failed_precondition, "--api-key"},
+      {EngineKind::lmdeploy, 404, R"({"detail":"Not Found"})", StatusCode::not_found, "new enough"},
+      {EngineKind::lmdeploy, 501, R"({"message":"require backend","type":"not_implemented","code":501})", StatusCode::unsupported, "require backend"},
       {EngineKind::ckpt, 409, R"({"success":false,"message":"another update"})", StatusCode::failed_precondition, "another update"},
       {EngineKind::ckpt, 501, R"({"success":false,"message":"later"})", StatusCode::unsupported, "later"},
       {EngineKind::ckpt, 503, R"({"success":false,"message":"restarting"})", StatusCode::unavailable, "restarting"},
@@ -286,10 +294,13 @@ TEST(EngineDriver, FindsOutTheKind) {
   }
   {
     TestServer lmdeploy;
-    lmdeploy.reply("GET", "/update_weights_from_ipc", 200, R"({"ready":false,"message":""})");
+    lmdeploy.reply("GET", "/update_weights_from_ipc", 200,
+                   R"({"ready":false,"message":"awake","backend":"pytorch","device_type":"cuda","checkpoint_engine_version":"0.4.2",
+                       "is_sleeping":false,"sleeping_tags":[],"device_uuids":["GPU-1"],"world_size":1})");
     lmdeploy.start();
-    EXPECT_THAT(driver_of(lmdeploy.url(), EngineKind::automatic)->wait_ready(Deadline::after(20s), abort),
-                Is(StatusCode::unsupported, HasSubstr("lmdeploy")));
+    auto driver = driver_of(lmdeploy.url(), EngineKind::automatic);
+    EXPECT_OK(driver->wait_ready(Deadline::after(20s), abort));
+    EXPECT_EQ(driver->kind(), EngineKind::lmdeploy);
   }
   {
     TestServer web;  // a web server that answers everything with a page
@@ -320,7 +331,6 @@ TEST(EngineDriver, SpeaksOverAUnixSocket) {
 
 TEST(EngineDriver, RefusesWhatItCannotDrive) {
   EXPECT_THAT(make_engine_driver({"localhost", "", EngineKind::ckpt, "", 1s}).status(), Is(StatusCode::invalid_argument));
-  EXPECT_THAT(make_engine_driver({"http://x", "", EngineKind::lmdeploy, "", 1s}).status(), Is(StatusCode::unsupported));
   EXPECT_THAT(make_engine_driver({"http://x", "", EngineKind::ckpt, "a\r\nX: y", 1s}).status(),
               Is(StatusCode::invalid_argument, Not(HasSubstr("X: y"))));
 }

@@ -15,6 +15,8 @@ constexpr std::array<std::string_view, 5> kKindNames{"auto", "vllm", "sglang", "
 constexpr EngineProtocol kProtocols[] = {
     {EngineKind::vllm, "/health", "/collective_rpc", "start the server with VLLM_SERVER_DEV_MODE=1 in its environment"},
     {EngineKind::sglang, "/ping", "/update_weights_from_ipc", "is this an SGLang server, and new enough for /update_weights_from_ipc?"},
+    {EngineKind::lmdeploy, "/update_weights_from_ipc", "/update_weights_from_ipc",
+     "is this an LMDeploy server, and new enough for /update_weights_from_ipc?"},
     {EngineKind::ckpt, "/ping", "/update_weights_from_ipc", "is this a ckpt-engine engine?"},
 };
 
@@ -47,14 +49,15 @@ std::optional<EngineKind> engine_kind_from_name(std::string_view name) {
 Result<EngineProtocol> engine_protocol(EngineKind kind) {
   for (const EngineProtocol& row : kProtocols)
     if (row.kind == kind) return row;
-  return Status(StatusCode::unsupported, Scope::operation, "engines of kind {} cannot be updated yet", name(kind))
-      .advise("vllm, sglang and ckpt engines can");
+  return Status(StatusCode::internal, Scope::operation, "engines of kind {} have no routes", name(kind));
 }
 
 std::string update_body(EngineKind kind, const UpdateRequest& request) {
   json body;
   if (kind == EngineKind::vllm) {
     body = {{"method", "update_weights_from_ipc"}, {"args", json::array({request.addresses})}, {"kwargs", json::object()}};
+  } else if (kind == EngineKind::lmdeploy) {
+    body = {{"zmq_handles", request.addresses}};
   } else {
     body = {{"zmq_handles", request.addresses}, {"flush_cache", true}};
     body["weight_version"] = request.weight_version.empty() ? json(nullptr) : json(request.weight_version);

@@ -12,12 +12,12 @@ namespace ckpt {
 
 struct EngineProtocol {
   EngineKind kind;
-  std::string_view ready_path;   ///< GET, 200 as soon as an update can be taken
+  std::string_view ready_path;   ///< GET, 200 as soon as an update can be taken (LMDeploy: as soon as its body can be judged)
   std::string_view update_path;  ///< POST
   std::string_view not_found_advice;
 };
 
-/// The row of `kind`; unsupported for lmdeploy. Not for `automatic`.
+/// The row of `kind`. internal: `automatic` has none.
 [[nodiscard]] Result<EngineProtocol> engine_protocol(EngineKind kind);
 
 /// Body of the update call. vLLM is given no time-out of its own: after one its replies are mixed up. Our deadlines end the session, hence the call.

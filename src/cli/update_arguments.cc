@@ -21,7 +21,6 @@ Status check_arguments(const UpdateArguments& a) {
   const auto kind = engine_kind_from_name(a.engine);
   if (!kind && a.engine != "auto")
     return {StatusCode::invalid_argument, Scope::operation, "--engine {}: give auto, vllm, sglang, lmdeploy or ckpt", a.engine};
-  if (kind == EngineKind::lmdeploy) return unsupported("--engine lmdeploy", "this engine is not driven yet");
   if (a.dialect != "auto" && a.dialect != "1" && a.dialect != "2")
     return {StatusCode::invalid_argument, Scope::operation, "--dialect {}: give auto, 1 or 2", a.dialect};
   if (!a.unix_socket.empty() && a.endpoints.size() > 1)

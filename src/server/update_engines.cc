@@ -30,7 +30,8 @@ Status UpdateSession::wait_ready() {
   CKPT_RETURN_IF_ERROR(driver_->wait_ready(deadline_.capped(server_.settings_.duration("ready_timeout")), stop_));
   kind_ = driver_->kind();
   CKPT_ASSIGN_OR_RETURN(const std::string remembered, dialect_file());
-  expected_ = recall_dialect(remembered, driver_->identity());
+  const Dialect told = driver_->told_dialect();
+  expected_ = told != Dialect::automatic ? told : recall_dialect(remembered, driver_->identity());
   return Status::success();
 }
 
@@ -81,13 +82,22 @@ Status UpdateSession::start_call() {
     call_ = call_by_caller(*target_.caller, std::move(all), on_reply);
     return Status::success();
   }
-  CKPT_RETURN_IF_ERROR(said_by_engine(driver_->prepare(deadline_.capped(server_.settings_.duration("connect_timeout")), stop_)));
+  // One that sleeps lets its requests end and makes its model anew.
+  const Duration limit = server_.settings_.duration(gives_weights_up(kind_) ? "hook_timeout" : "connect_timeout");
+  CKPT_RETURN_IF_ERROR(said_by_engine(driver_->prepare(deadline_.capped(limit), stop_)));
+  CKPT_ASSIGN_OR_RETURN(const UpdateRequest request, update_request());
+  CKPT_ASSIGN_OR_RETURN(call_, driver_->start_update(request, on_reply));
+  return Status::success();
+}
+
+Result<UpdateRequest> UpdateSession::update_request() const {
   UpdateRequest request;
   request.weight_version = target_.weight_version.empty() ? name_ : target_.weight_version;
   CKPT_ASSIGN_OR_RETURN(const std::vector<WorkerAddress> workers, workers_of(group_.first_rank, group_.num_ranks));
   for (const WorkerAddress& worker : workers) request.addresses.emplace(worker.device_key, worker.endpoint);
-  CKPT_ASSIGN_OR_RETURN(call_, driver_->start_update(request, on_reply));
-  return Status::success();
+  request.num_engines =
+      static_cast<std::uint32_t>(std::count_if(groups_.begin(), groups_.end(), [](const EngineGroup& one) { return one.endpoint.has_value(); }));
+  return request;
 }
 
 Status UpdateSession::said_by_engine(const Status& reply) const {
@@ -178,10 +188,15 @@ Status UpdateSession::after_failure(const Status& failure) {
   const AbortSignal none;  // that of the update has been triggered
   session_.reset();        // tells the worker, which answers the call then
   if (call_) static_cast<void>(call_->wait(deadline, none));
-  const EngineWeights weights = touched_ && call_ ? call_->weights() : EngineWeights::old_ones;
-  if (weights == EngineWeights::torn || weights == EngineWeights::unknown)
+  const EngineWeights before = gives_weights_up(kind_) ? EngineWeights::torn : EngineWeights::old_ones;
+  const EngineWeights weights = touched_ && call_ ? call_->weights() : before;
+  if (weights == EngineWeights::torn || weights == EngineWeights::unknown) {
+    if (gives_weights_up(kind_))
+      return failure.with_note("engine {} stays asleep: it gave its weights up, and new ones are not whole; a complete update mends it, or a restart",
+                               driver_->endpoint());
     return failure.with_note("engine {} stays paused: {}; the next complete update mends it", driver_->endpoint(),
                              weights == EngineWeights::torn ? "its weights are torn" : "whether its weights are whole is not known");
+  }
   const std::optional<std::string> changed = weights == EngineWeights::new_ones ? std::optional<std::string>("") : std::nullopt;
   const Status settled = driver_->settle(changed, deadline, none);
   if (settled.ok()) return failure.with_note("engine {} goes on with its {} weights", driver_->endpoint(), changed ? "new" : "old");

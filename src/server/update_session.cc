@@ -143,7 +143,9 @@ Status UpdateSession::open() {
   }
   CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server_.group_->all_gather("socket addresses", to_bytes(address), deadline_));
   for (const Bytes& one : all) addresses_.emplace_back(as_text(one));
-  return Status::success();
+  if (!driver_) return Status::success();
+  CKPT_ASSIGN_OR_RETURN(const UpdateRequest request, update_request());
+  return driver_->check_reach(request);  // before any engine is asked to do anything
 }
 
 /// The first slots are filled while the engines' workers are on their way.

@@ -51,6 +51,7 @@ class UpdateSession {
   [[nodiscard]] Result<Dialect> session_dialect() const;
   [[nodiscard]] Result<UpdateReport> report();
   [[nodiscard]] Result<std::vector<WorkerAddress>> workers_of(std::uint32_t first_rank, std::uint32_t num_ranks) const;
+  [[nodiscard]] Result<UpdateRequest> update_request() const;
   [[nodiscard]] Status said_by_engine(const Status& reply) const;
   void remember_dialect_found(bool update_ok);
   [[nodiscard]] bool call_is_over(const Status& outcome) const;

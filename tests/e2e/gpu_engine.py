@@ -1,4 +1,4 @@
-"""published_engine.py with a worker process for each GPU. Usage: gpu_engine.py PACKAGE_DIR vllm|sglang PORT_FILE KEY…
+"""published_engine.py with a worker process for each GPU. Usage: gpu_engine.py PACKAGE_DIR vllm|sglang|lmdeploy PORT_FILE KEY…
 A key is a GPU's UUID, "GPU-…"; or "rank:N" for the Nth worker of a vLLM on the CPU, which has our worker extension and finds its sender itself.
 
 POST /control   as published_engine.py, and {"worker": n} for the one worker that it is meant for (else all), "die_in_load": k: it kills itself in its kth
@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from lmdeploy_door import lmdeploy_door
 from published_engine import Model, door, import_worker, serve
 
 
@@ -107,4 +108,6 @@ class Workers:
 
 
 if __name__ == "__main__":
-    serve(door(sys.argv[2], None, Workers(Path(sys.argv[1]), sys.argv[4:])), Path(sys.argv[3]))
+    workers = Workers(Path(sys.argv[1]), sys.argv[4:])
+    made = door(sys.argv[2], None, workers)
+    serve(lmdeploy_door(made, Path(sys.argv[1]).name, workers) if sys.argv[2] == "lmdeploy" else made, Path(sys.argv[3]))

@@ -33,7 +33,8 @@ class GpuEngine(PublishedServer):
     """An engine with a worker process for each key."""
 
     def __init__(self, directory: Path, version: str, keys: list[str], kind: str = ""):
-        self.kind, self.answers_errors = (kind, True) if version == "ours" else WORKERS[version]
+        usual, self.answers_errors = WORKERS.get(version, ("", True))
+        self.kind = kind or usual
         self.num_gpus = len(keys)
         port_file = directory / "engine-port"
         package = OURS if version == "ours" else PACKAGES / version
