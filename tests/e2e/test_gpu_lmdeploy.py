@@ -24,7 +24,8 @@ def world(request, tmp_path):
 def test_it_sleeps_is_updated_and_is_woken(world):
     world.expect_update(world.checkpoint("v1", "tiny-qwen3", 1), "v1")
     assert told(world) == {"told": UPDATED, "sleeping": []}
-    world.expect_update(world.checkpoint("v2", "tiny-qwen3", 2), "v2", "--engine", "auto")
+    world.engine.kind = "auto"
+    world.expect_update(world.checkpoint("v2", "tiny-qwen3", 2), "v2")
     assert told(world) == {"told": UPDATED * 2, "sleeping": []}
 
 

@@ -104,7 +104,7 @@ def test_launch_starts_the_ranks(world):
         (["--update-method", "p2p"], 12, "--update-method p2p"),
         (["--update-method", "all"], 12, "--update-method all"),
         (["--load-metas-file", "x"], 12, "--load-metas-file"),
-        (["--engine", "lmdeploy"], 12, "--engine lmdeploy"),
+        (["--engine", "lmdeploy"], 3, "is this an LMDeploy server"),
         (["--rollback-path", "x"], 12, "--rollback-path"),
         (["--engine", "none"], 2, "--engine none"),
         (["--device", "cuda"], 12, "the CUDA driver cannot be loaded"),
