@@ -126,15 +126,25 @@ def device_index(worker: Any) -> Optional[int]:
 
 
 def device_key(worker: Any, zmq_handles: Dict[str, str]) -> str:
-    """The key of this worker's sender: by GPU, or on the CPU by place: worker r of the engine has the r-th of the engine's ranks."""
+    """The key of this worker's sender: by GPU, or on the CPU by place."""
+
+    def uuid() -> str:
+        from vllm.platforms import current_platform
+
+        return str(current_platform.get_device_uuid(worker.device.index))
+
+    return key_among(zmq_handles, int(worker.rank), uuid)
+
+
+def key_among(zmq_handles: Dict[str, str], rank: int, uuid: Callable[[], str]) -> str:
+    """The key of a worker's sender: its GPU's uuid; in host memory worker r of the engine has the r-th of the engine's ranks. Raises KeyError where it
+    has none."""
     on_host = sorted((key for key in zmq_handles if key.startswith("HOST-")), key=lambda key: int(key.rsplit("-", 1)[1]))
     if on_host:
-        if worker.rank >= len(on_host):
-            raise KeyError(f"worker {worker.rank} of the engine has no sender among {', '.join(on_host)}: --inference-parallel-size is too small")
-        return on_host[int(worker.rank)]
-    from vllm.platforms import current_platform
-
-    key: str = current_platform.get_device_uuid(worker.device.index)
+        if rank >= len(on_host):
+            raise KeyError(f"worker {rank} of the engine has no sender among {', '.join(on_host)}: --inference-parallel-size is too small")
+        return on_host[rank]
+    key = uuid()
     if key not in zmq_handles:
         raise KeyError(f"the worker's device {key} has no sender among {', '.join(sorted(zmq_handles))}")
     return key

@@ -14,6 +14,7 @@ import logging
 from typing import Any, Dict, Optional
 
 from .. import _receiver
+from .._door import answer
 from .model_update import ModelUpdate, is_torn
 
 _log = logging.getLogger("vllm.ckpt_engine")
@@ -39,11 +40,6 @@ def run_update(worker: Any, address: str, raises: bool = True) -> Dict[str, Any]
     except BaseException:
         update.abort()
         raise
-
-
-def answer(session: str, error: Optional[str], weights: str) -> Dict[str, Any]:
-    """What vLLM passes on as this worker's result."""
-    return {"ckpt_engine": {"session": session, "error": error, "weights": weights}}
 
 
 def weights_state(worker: Any) -> Dict[str, str]:
