@@ -75,6 +75,8 @@ class ParameterServer:
         self._empty = ""  # the name that gather_metas registered, since this rank holds nothing of it
         self._gathered = ""
         self._metas: Optional[Metas] = None
+        self._in_service: List[str] = []  # names whose update went well, the latest last; each once
+        self._update_failed = False
         self._native = Rank(given, settings or {}, progress)
         distributed.follow(self)
 
@@ -333,12 +335,37 @@ class ParameterServer:
                     call_engines=call.start,
                 )
             except errors.CkptError as error:
+                self._update_failed = True
                 call.wait(_PATIENCE_S)
                 raise error from call.raised
             finally:
                 if self._auto_pg:
                     self._end_torch_group()
+            self._went_well(checkpoint_name)
             return dict(json.loads(report))
+
+    def rollback(self, req_func: RequestFunction, *, timeout: Timeout = TEN_MINUTES) -> Dict[str, Any]:
+        """Puts the version before into the engines: after an update that failed the one that went well last, else the one
+        before that. Its name must still be registered. A collective call; arguments, result and errors are those of
+        `update`.
+
+        Raises FailedPreconditionError where there is no version before, or it has been unregistered.
+        """
+        before = self._in_service if self._update_failed else self._in_service[:-1]
+        if not before:
+            raise errors.FailedPreconditionError("there is no version before", advice="update once more")
+        if before[-1] not in self._registered:
+            raise errors.FailedPreconditionError(
+                f"checkpoint {before[-1]}, the version before, is not registered any more",
+                advice="keep a checkpoint registered until the update after it has gone well",
+            )
+        report = self.update(before[-1], req_func, timeout=timeout)
+        self._in_service = before
+        return report
+
+    def _went_well(self, name: str) -> None:
+        self._in_service = [other for other in self._in_service if other != name] + [name]
+        self._update_failed = False
 
     def update_engines(
         self,
@@ -371,10 +398,12 @@ class ParameterServer:
         }
         with self._native:
             self._need_group(timeout)
-            return dict(
-                json.loads(
-                    self._native.run(
-                        "ckpt_server_update_start", checkpoint_name.encode(), as_json(target), timeout=timeout
-                    )
+            try:
+                report = self._native.run(
+                    "ckpt_server_update_start", checkpoint_name.encode(), as_json(target), timeout=timeout
                 )
-            )
+            except errors.CkptError:
+                self._update_failed = True
+                raise
+            self._went_well(checkpoint_name)
+            return dict(json.loads(report))

@@ -14,8 +14,8 @@ Status check_arguments(const UpdateArguments& a) {
     return {StatusCode::invalid_argument, Scope::operation, "--update-method {}: give broadcast, p2p or all", a.update_method};
   if (!a.load_metas_file.empty())
     return unsupported("--load-metas-file", "updates from the metas of other processes are not offered yet; give --checkpoint-path");
-  if (!a.rollback_path.empty())
-    return unsupported("--rollback-path", "bringing back another version is not offered yet; the engine of this project keeps its own");
+  if (a.rollback_path.empty() && !a.rollback_version.empty())
+    return {StatusCode::invalid_argument, Scope::operation, "--rollback-version {}: give --rollback-path too", a.rollback_version};
   if (a.keep_versions > 0) return unsupported("--keep-versions", "a one-shot update keeps no version; give 0");
   if (a.checkpoint_path.empty()) return {StatusCode::invalid_argument, Scope::operation, "--checkpoint-path is needed"};
   const auto kind = engine_kind_from_name(a.engine);
@@ -26,6 +26,17 @@ Status check_arguments(const UpdateArguments& a) {
   if (!a.unix_socket.empty() && a.endpoints.size() > 1)
     return {StatusCode::invalid_argument, Scope::operation, "--uds goes with one engine, and {} endpoints were given", a.endpoints.size()};
   return Status::success();
+}
+
+UpdateArguments arguments_to_go_back(const UpdateArguments& a) {
+  UpdateArguments back = a;
+  back.checkpoint_path = a.rollback_path;
+  std::string_view path = a.rollback_path;
+  while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
+  back.weight_version = a.rollback_version.empty() ? std::string(path.substr(path.rfind('/') + 1)) : a.rollback_version;
+  back.checkpoint_name = back.weight_version;
+  back.rollback_path.clear();
+  return back;
 }
 
 UpdateTarget target_of(const UpdateArguments& a, std::uint32_t num_ranks) {

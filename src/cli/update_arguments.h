@@ -22,6 +22,7 @@ struct UpdateArguments {
   std::string save_metas_file;
   std::string load_metas_file;
   std::string rollback_path;
+  std::string rollback_version;  ///< empty: the last part of rollback_path
   std::string trace_file;
   std::uint32_t inference_parallel_size = 0;  ///< 0: all ranks
   std::uint32_t nproc_per_node = 0;           ///< 0: the launcher's environment, or one rank
@@ -34,6 +35,9 @@ struct UpdateArguments {
 
 /// ok, or invalid_argument / unsupported with a sentence, before anything is started.
 [[nodiscard]] Status check_arguments(const UpdateArguments& arguments);
+
+/// What to send when the update has failed: the checkpoint of rollback_path, to the same engines.
+[[nodiscard]] UpdateArguments arguments_to_go_back(const UpdateArguments& arguments);
 
 [[nodiscard]] UpdateTarget target_of(const UpdateArguments& arguments, std::uint32_t num_ranks);
 

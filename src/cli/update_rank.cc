@@ -38,17 +38,30 @@ Status end_where_failed(Group& group, const Status& mine, Stage stage) {
   return end_for_all(group, mine.at_stage(name(stage)).at_rank(static_cast<int>(group.rank())));
 }
 
+/// That it can be read, from its headers: before anything is changed, not when it is needed.
+Status check_rollback_path(const std::string& path) {
+  if (path.empty()) return Status::success();
+  const Result<Checkpoint> checkpoint = open_checkpoint(path);
+  return (checkpoint.ok() ? check_engines_take(*checkpoint) : checkpoint.status()).with_note("--rollback-path");
+}
+
 /// Registration is local; its outcome is agreed, so that one bad file ends all ranks with the same error.
 Status load(ParameterServer& server, const UpdateArguments& arguments, Deadline deadline, const AbortSignal& abort) {
-  const Status loaded =
-      server.register_checkpoint(arguments.checkpoint_name, {arguments.checkpoint_path}, {arguments.verify, arguments.adopt}, deadline, abort);
+  Status loaded = check_rollback_path(arguments.rollback_path);
+  if (loaded.ok())
+    loaded = server.register_checkpoint(arguments.checkpoint_name, {arguments.checkpoint_path}, {arguments.verify, arguments.adopt}, deadline, abort);
   CKPT_RETURN_IF_ERROR(end_where_failed(server.group(), loaded.ok() ? abort.check() : loaded, Stage::load));
   return server.group().agree("load", Status::success(), deadline).at_stage("load");
 }
 
-Status update(ParameterServer& server, const UpdateArguments& arguments, const CommonOptions& common, Deadline deadline, const AbortSignal& abort) {
+/// Loaded and told to all ranks.
+Status hold(ParameterServer& server, const UpdateArguments& arguments, Deadline deadline, const AbortSignal& abort) {
   CKPT_RETURN_IF_ERROR(load(server, arguments, deadline, abort));
-  CKPT_RETURN_IF_ERROR(end_where_failed(server.group(), server.gather_metas(arguments.checkpoint_name, deadline, abort), Stage::gather));
+  return end_where_failed(server.group(), server.gather_metas(arguments.checkpoint_name, deadline, abort), Stage::gather);
+}
+
+Status update(ParameterServer& server, const UpdateArguments& arguments, const CommonOptions& common, Deadline deadline, const AbortSignal& abort) {
+  CKPT_RETURN_IF_ERROR(hold(server, arguments, deadline, abort));
   const bool first = server.group().rank() == 0;
   if (first && !arguments.save_metas_file.empty()) {
     CKPT_ASSIGN_OR_RETURN(const std::string metas, server.metas_json(arguments.checkpoint_name));
@@ -63,6 +76,27 @@ Status update(ParameterServer& server, const UpdateArguments& arguments, const C
   }
   if (arguments.sleep_time_s > 0) CKPT_RETURN_IF_ERROR(pause_for(Duration(static_cast<std::int64_t>(arguments.sleep_time_s * 1e9)), abort));
   return Status::success();
+}
+
+/// Sends the version before. What was registered goes first: its memory takes the next.
+Status send_back(ParameterServer& server, const UpdateArguments& arguments, Deadline deadline, const AbortSignal& interrupt) {
+  CKPT_RETURN_IF_ERROR(server.barrier("before going back", deadline, interrupt));  // makes a new epoch of the ranks
+  AbortSignal stop;
+  const AbortRelay relay({&interrupt, &server.group().failed()}, [&stop](const Status& reason) { stop.trigger(reason); });
+  CKPT_RETURN_IF_ERROR(server.unregister_checkpoint(arguments.checkpoint_name));
+  const UpdateArguments back = arguments_to_go_back(arguments);
+  CKPT_RETURN_IF_ERROR(hold(server, back, deadline, stop));
+  return server.update(back.checkpoint_name, target_of(back, server.group().size()), deadline, stop).status();
+}
+
+/// After an update that failed while engines loaded: they get the version of --rollback-path. `failure`, with what became of that.
+Status roll_back(ParameterServer& server, const UpdateArguments& arguments, bool first_of_host, const CommonOptions& common, const Status& failure,
+                 Deadline deadline, const AbortSignal& interrupt) {
+  const std::string version = arguments_to_go_back(arguments).weight_version;
+  Status status = first_of_host ? free_waiting_workers(common.settings, deadline) : Status::success();
+  if (status.ok()) status = send_back(server, arguments, deadline, interrupt);
+  if (status.ok()) return failure.with_note("the engines are back at version {}, from {}", version, arguments.rollback_path);
+  return failure.with_note("the engines may hold a mixture: going back to version {} failed ({})", version, status.message());
 }
 
 }  // namespace
@@ -96,7 +130,9 @@ Status run_update_rank(const UpdateArguments& arguments, const CommonOptions& co
   // Ctrl-C here, or the end of the group, ends the waits of loading too. After the server: it owns the group, which the relay watches.
   AbortSignal stop;
   const AbortRelay relay({&interrupt, &group.failed()}, [&stop](const Status& reason) { stop.trigger(reason); });
-  const Status status = update(*server, arguments, common, deadline, stop);
+  Status status = update(*server, arguments, common, deadline, stop);
+  if (!status.ok() && server->engines_may_be_torn() && !arguments.rollback_path.empty())
+    status = roll_back(*server, arguments, !place || place->local_rank == 0, common, status, deadline, interrupt);
   if (status.ok() || membership.store) static_cast<void>(group.leave(Deadline::after(std::chrono::seconds(2))));
   // The others still need the store of this rank: it goes last.
   if (membership.store) static_cast<void>(membership.store->wait_until_empty(deadline.capped(kStoreLinger), interrupt));

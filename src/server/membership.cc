@@ -14,6 +14,11 @@ Result<std::unique_ptr<StoreServer>> host_store(const Settings& settings, const 
 
 }  // namespace
 
+Status free_waiting_workers(const Settings& settings, Deadline deadline) {
+  CKPT_ASSIGN_OR_RETURN(const SessionOptions sessions, session_options(settings));
+  return recover_sessions(sessions.journal_dir, deadline).status();
+}
+
 Result<Membership> join_as_rank(const Settings& settings, const std::optional<LauncherEnvironment>& place, Deadline deadline,
                                 const AbortSignal& interrupt) {
   Membership membership;
@@ -35,10 +40,7 @@ Result<Membership> join_as_rank(const Settings& settings, const std::optional<La
     }
     CKPT_ASSIGN_OR_RETURN(membership.group, join_group(options, deadline.capped(settings.duration("connect_timeout")), interrupt));
   }
-  if (!place || place->local_rank == 0) {
-    CKPT_ASSIGN_OR_RETURN(const SessionOptions sessions, session_options(settings));
-    CKPT_RETURN_IF_ERROR(recover_sessions(sessions.journal_dir, deadline).status());
-  }
+  if (!place || place->local_rank == 0) CKPT_RETURN_IF_ERROR(free_waiting_workers(settings, deadline));
   return membership;
 }
 

@@ -16,8 +16,11 @@ struct Membership {
   std::unique_ptr<Group> group;
 };
 
-/// Joins the group that `place` tells of, or makes a group of one. Frees the workers that a dead process of this user left waiting, on the first rank
-/// of a host. Errors as StoreServer::start and join_group.
+/// Frees the workers that an update of this user left waiting and whose process has ended it. For one rank of a host.
+[[nodiscard]] Status free_waiting_workers(const Settings& settings, Deadline deadline);
+
+/// Joins the group that `place` tells of, or makes a group of one. Frees waiting workers, on the first rank of a host. Errors as StoreServer::start
+/// and join_group.
 [[nodiscard]] Result<Membership> join_as_rank(const Settings& settings, const std::optional<LauncherEnvironment>& place, Deadline deadline,
                                               const AbortSignal& interrupt);
 

@@ -100,6 +100,7 @@ Result<UpdateReport> ParameterServer::update(const std::string& name, const Upda
   CKPT_RETURN_IF_ERROR(ensure_epoch(deadline, abort));
   UpdateSession session(*this, name, found->second, target, deadline, abort);
   Result<UpdateReport> report = session.run();
+  torn_ = !report.ok() && (session.engines_may_be_torn(report.status()) || torn_);
   if (!report.ok()) {
     forget_transfer();
     log_debug("the last events:\n{}", EventRecorder::global().flight_text(40));

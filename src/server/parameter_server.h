@@ -83,6 +83,8 @@ class ParameterServer {
   ///   update works
   [[nodiscard]] Result<UpdateReport> update(const std::string& name, const UpdateTarget& target, Deadline deadline, const AbortSignal& abort);
 
+  /// After an update that failed: whether an engine may hold a mixture of two versions, until a whole one has come. The same on every rank.
+  [[nodiscard]] bool engines_may_be_torn() const { return torn_; }
   /// Returns when every rank has called it. Collective.
   [[nodiscard]] Status barrier(const std::string& name, Deadline deadline, const AbortSignal& abort);
 
@@ -129,6 +131,7 @@ class ParameterServer {
   std::unique_ptr<Collective> collective_;
   std::unique_ptr<DeviceBuffer> buffer_;
   std::unique_ptr<UpdatePipeline> pipeline_;
+  bool torn_ = false;
   std::array<StageTotals, kNumStages> totals_{};  // load and gather of the registration that the next report covers
 };
 

@@ -44,9 +44,13 @@ Status UpdateSession::learn_of_engine() {
   if (!kind || !expected) return {StatusCode::data_corruption, Scope::group, "rank {} names no engine kind and dialect", group_.first_rank};
   kind_ = *kind;
   expected_ = *expected;
+  all_stage_ = true;
   for (const EngineGroup& group : groups_) {
     const std::string_view leader = as_text(all[group.first_rank]);
-    any_may_come_again_ = any_may_come_again_ || may_come_again(engine_kind_from_name(leader.substr(0, leader.find(' '))).value_or(kind_));
+    const EngineKind its_kind = engine_kind_from_name(leader.substr(0, leader.find(' '))).value_or(kind_);
+    any_may_come_again_ = any_may_come_again_ || may_come_again(its_kind);
+    any_gives_up_ = any_gives_up_ || its_kind == EngineKind::lmdeploy;
+    all_stage_ = all_stage_ && (its_kind == EngineKind::ckpt || !group.endpoint);
   }
   return Status::success();
 }

@@ -40,6 +40,13 @@ Result<UpdateReport> UpdateSession::run() {
   return told;
 }
 
+/// Before "transfer" no worker is given a tensor; but an LMDeploy has given its weights up by then.
+bool UpdateSession::engines_may_be_torn(const Status& status) const {
+  for (const Stage untouched : {Stage::load, Stage::gather, Stage::plan})
+    if (status.stage() == ckpt::name(untouched)) return false;
+  return status.stage() == ckpt::name(Stage::connect) ? any_gives_up_ : !all_stage_;
+}
+
 Status UpdateSession::steps() {
   CKPT_RETURN_IF_ERROR(step(Stage::plan, "engines and groups", &UpdateSession::map_groups));
   CKPT_RETURN_IF_ERROR(step(Stage::plan, "plan", &UpdateSession::make_plan_step));

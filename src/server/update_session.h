@@ -25,6 +25,8 @@ class UpdateSession {
   UpdateSession(ParameterServer& server, const std::string& name, ParameterServer::Registration& registration, const UpdateTarget& target,
                 Deadline deadline, const AbortSignal& abort);
   [[nodiscard]] Result<UpdateReport> run();
+  /// After run() failed with `status`: whether an engine may hold a mixture of two versions. The same on every rank.
+  [[nodiscard]] bool engines_may_be_torn(const Status& status) const;
 
  private:
   void end_waits(const Status& reason);
@@ -78,6 +80,8 @@ class UpdateSession {
   bool touched_ = false;             // workers may have begun to load
   bool comes_again_ = false;         // the worker of this rank, which leads an engine, has come again
   bool any_may_come_again_ = false;
+  bool any_gives_up_ = false;       // an engine gives its weights up before the new ones come
+  bool all_stage_ = false;          // every engine keeps its weights until it commits the new ones: our own do
   bool waits_for_another_ = false;  // from the end of a session until it is known whether the worker comes again
   AbortSignal stop_;                // ends every wait of this update: Ctrl-C, a failed group, a bad HTTP reply
   AbortSignal call_over_;           // triggered by the reply too, good or bad

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from engine_world import wait_for
-from gpu_world import WORKERS, GpuWorld
+from engine_world import finish, wait_for
+from gpu_world import WORKERS, GpuWorld, digests
 
 DIALECTS = {"0.1.2": "1", "0.2.1": "1", "0.3.4": "1", "0.4.2": "2"}
 SGLANG = [version for version, (kind, _) in WORKERS.items() if kind == "sglang"]  # vLLM's worker loads its draft model in the same session
@@ -55,6 +55,28 @@ def test_workers_that_come_again_for_a_draft_model(sglang, how):
         assert any(f"workers came {sessions} times" in note for note in report["notes"]), report
         assert report["stages"]["hand-over"]["bytes"] == sessions * once["stages"]["hand-over"]["bytes"]
         assert sglang.journal() == []
+
+
+@pytest.mark.parametrize("how", ["bucket", "hook"])
+def test_a_failed_update_is_taken_back(world, how):
+    """An unmodified engine has a mixture then: it gets the version before, whole, and the command fails and says so."""
+    first = world.checkpoint("v1", "tiny-qwen3", 1)
+    second = world.checkpoint("v2", "tiny-qwen3", 2)
+    world.expect_update(first, "v1")
+    world.engine.control(**({"fail_in_load": 2} if how == "bucket" else {"fail_in_hook": True}))
+    error = world.expect_failure(second, "v2", "--rollback-path", str(first))
+    assert f"the engines are back at version v1, from {first}" in error, error
+    assert world.engine.model()["tensors"] == [digests(first)] * world.num_gpus
+    world.expect_update(second, "v2")
+
+
+def test_a_way_back_that_fails_too_is_told(sglang):
+    first = sglang.checkpoint("v1", "tiny-qwen3", 1)
+    second = sglang.checkpoint("v2", "tiny-qwen3", 2)
+    sglang.engine.control(load_seconds=9)
+    update = sglang.start_gpu_update(second, "v2", "--rollback-path", str(first), "--ack-timeout", "1s", "--timeout", "6s")
+    ended = finish(update, 60)  # the worker is still in its loader when the ranks come again
+    assert "the engines may hold a mixture: going back to version v1 failed" in ended.stderr, ended.stderr
 
 
 def test_a_draft_model_that_does_not_load(sglang):

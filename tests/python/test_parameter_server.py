@@ -88,6 +88,52 @@ tell(counts)
     assert reported(engine.weights()) == expected(checkpoints[1], 2)
 
 
+def test_going_back_to_the_version_before(world):
+    program = """
+from ckpt_engine import ParameterServer, errors
+from script_parts import *
+ps = ParameterServer()
+
+def refused(call):
+    try:
+        call()
+    except errors.FailedPreconditionError as error:
+        return str(error)
+
+def nobody(addresses):
+    raise RuntimeError("no engine was asked")
+
+engine = sys.argv[1]
+told = [refused(lambda: ps.rollback(nobody))]
+for version, directory in zip(("v1", "v2", "v3"), sys.argv[2:]):
+    ps.register_checkpoint(version, directory=directory)
+    ps.gather_metas(version)
+for version in ("v1", "v2"):
+    ps.update(version, ask_engines([engine], 2, version))
+try:
+    ps.update("v3", nobody)
+except errors.RemoteError as error:
+    told.append("no engine was asked" in str(error))
+ps.rollback(ask_engines([engine], 2, "v2 again"))  # v3 failed: v2 is the version before
+ps.rollback(ask_engines([engine], 2, "v1 again"))
+ps.unregister_checkpoint("v1")
+told.append(refused(lambda: ps.rollback(nobody)))
+ps.update("v3", ask_engines([engine], 2, "v3"))
+told.append(refused(lambda: ps.rollback(nobody)))
+ps.register_checkpoint("v1", directory=sys.argv[2])
+ps.gather_metas("v1")
+ps.rollback(ask_engines([engine], 2, "the first"))
+tell(told)
+"""
+    checkpoints = [world.checkpoint(f"v{number}", "tiny-qwen3", number) for number in (1, 2, 3)]
+    engine = world.engine(checkpoints[0], 2)
+    for (told,) in run(world, 2, program, engine.endpoint, *checkpoints):
+        assert "no version before" in told[0] and told[1] is True and "no version before" in told[2]
+        assert "checkpoint v1, the version before, is not registered any more" in told[3]
+    assert engine.weights()["version"] == "the first"
+    assert reported(engine.weights()) == expected(checkpoints[0], 2)
+
+
 def test_a_directory_is_striped_and_engines_are_asked_by_the_library(world):
     program = """
 from ckpt_engine import ParameterServer
