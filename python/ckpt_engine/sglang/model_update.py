@@ -18,6 +18,8 @@ from .pairs import Pairs
 from .watched_loaders import WatchedLoaders
 
 OLD, NEW, TORN = "old", "new", "torn"
+TORN_TEXT = "the weights are torn: some old, some new"  # of an update's message: what the server looks for
+_STATE = "_ckpt_engine_torn"
 _MAX_NAMES = 8
 
 
@@ -29,7 +31,7 @@ class ModelUpdate:
         self._names: Set[str] = set()
         self._pairs = Pairs()
         self._loaders = WatchedLoaders(model)
-        self.weights = OLD
+        self.weights = TORN if getattr(model, _STATE, False) else OLD
         self.failed_in_commit: Optional[Exception] = None
 
     @contextlib.contextmanager
@@ -73,6 +75,7 @@ class ModelUpdate:
         except Exception as error:
             self.failed_in_commit = error
             raise
+        setattr(self._model, _STATE, False)
         self.weights = NEW
 
     def _tie(self) -> None:
@@ -83,31 +86,34 @@ class ModelUpdate:
         head = parameters.get("lm_head.weight")
         embedding = next((parameter for name, parameter in parameters.items() if name.endswith("embed_tokens.weight")), None)
         if head is not None and embedding is not None and self._loaders.untouched("lm_head.weight") and head.shape == embedding.shape:
-            self.weights = TORN
+            self._tear()
             head.data.copy_(embedding.data)
             self._loaders.note("lm_head.weight")
 
     def _put(self, bucket: List[Tuple[str, Any]]) -> None:
         if bucket:
-            self.weights = TORN
+            self._tear()
             self._model.load_weights(bucket)
+
+    def _tear(self) -> None:
+        self.weights = TORN
+        setattr(self._model, _STATE, True)
 
 
 def update_model_runner(model_runner: Any, zmq_handles: Dict[str, str]) -> None:
     """In a scheduler: receives one update into the runner's model. Raises KeyError where this rank has no sender; what went wrong is told to the sender too,
-    and raised."""
+    and raised, with TORN_TEXT where that is so."""
     import torch
 
     device = torch.device(getattr(model_runner, "device", "cuda"))
     device_id = None if device.type == "cpu" else torch.cuda.current_device()
-    key = own_key(zmq_handles)
     update = ModelUpdate(model_runner.model, device)
     try:
-        with update.watched(), _receiver.Receiver(zmq_handles[key]) as receiver:
+        with update.watched(), _receiver.Receiver(zmq_handles[own_key(zmq_handles)]) as receiver:
             serve(receiver, device_id, update.load, update.check, update.commit)
     except Exception as error:
         if update.weights == TORN:
-            raise RuntimeError(f"{type(error).__name__}: {error}; the weights are torn: some old, some new") from error
+            raise RuntimeError(f"{type(error).__name__}: {error}; {TORN_TEXT}") from error
         raise
 
 

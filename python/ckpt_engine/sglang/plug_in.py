@@ -91,9 +91,12 @@ def register_update() -> None:
 
 
 def register_route() -> None:
-    """``POST /update_weights_from_ckpt_engine``, in the server's process."""
+    """``POST /update_weights_from_ckpt_engine``, in the server's process, and that requests are held while weights are torn."""
     try:
+        from .hold_torn import hold_torn_weights
         from .route import add_route
+
+        hold_torn_weights()
     except ImportError as error:
         _log.warning("this SGLang has no place for ckpt_engine's route: %s", error)
         return

@@ -79,12 +79,19 @@ class Engine:
     def differing(self, checkpoint: Path) -> list:
         return [rank.differing(checkpoint) for rank in self.ranks]
 
-    def call(self, method: str, path: str, body=None, url: str = "") -> tuple:
-        request = urllib.request.Request((url or self.url) + path, None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json"},
+    def answers(self) -> bool:
+        """Whether a request is served; else it is held."""
+        try:
+            return self.call("GET", "/test_ask", seconds=2)[0] == 200
+        except TimeoutError:
+            return False
+
+    def call(self, method: str, path: str, body=None, seconds: float = SECONDS) -> tuple:
+        request = urllib.request.Request(self.url + path, None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json"},
                                          method=method)
         for _ in range(100):  # its thread may not listen yet
             try:
-                with urllib.request.urlopen(request, timeout=SECONDS) as reply:
+                with urllib.request.urlopen(request, timeout=seconds) as reply:
                     return reply.status, json.load(reply)
             except urllib.error.HTTPError as error:
                 return error.code, json.load(error)

@@ -45,6 +45,7 @@ def serve(runner) -> None:
     from sglang.srt.entrypoints import http_server
     from sglang.srt.managers.tokenizer_control_mixin import TokenizerControlMixin
     from sglang.srt.model_executor.model_runner_components.weight_updater import WeightUpdater
+    from sglang.srt.utils.aio_rwlock import RWLock
 
     class Manager(TokenizerControlMixin):
         server_args = SimpleNamespace(dp_size=1, enable_dp_attention=False, weight_version="default", api_key=None, admin_api_key=None)
@@ -53,8 +54,14 @@ def serve(runner) -> None:
 
         def __init__(self):
             self.is_pause_cond = asyncio.Condition()
-            self.model_update_lock = SimpleNamespace(writer_lock=contextlib.nullcontext())
-            self.model_update_lock.writer_lock = self.is_pause_cond  # any lock will do
+            self.model_update_lock = RWLock()
+
+        async def ask(self):
+            """The two places where generate_request waits."""
+            async with self.is_pause_cond:
+                await self.is_pause_cond.wait_for(lambda: not self.is_pause)
+            async with self.model_update_lock.reader_lock:
+                return {"answered": True}
 
         def auto_create_handle_loop(self): ...
 
@@ -69,12 +76,14 @@ def serve(runner) -> None:
             success, message = await asyncio.to_thread(WeightUpdater.update_weights_from_ipc, updater, request)
             return [SimpleNamespace(success=success, message=message)]
 
-    http_server.set_global_state(SimpleNamespace(tokenizer_manager=Manager(), template_manager=None, scheduler_info={}))
+    manager = Manager()
+    http_server.set_global_state(SimpleNamespace(tokenizer_manager=manager, template_manager=None, scheduler_info={}))
+    http_server.app.get("/test_ask")(manager.ask)
     http_server.app.router.lifespan_context = contextlib.asynccontextmanager(_no_lifespan)
     http_server.app.get("/test_facts")(lambda: {
         "version": Manager.server_args.weight_version,
-        "path": http_server.get_global_state().tokenizer_manager.model_path,
-        "loaded": http_server.get_global_state().tokenizer_manager.initial_weights_loaded,
+        "path": manager.model_path,
+        "loaded": manager.initial_weights_loaded,
     })
     server = uvicorn.Server(uvicorn.Config(http_server.app, host="127.0.0.1", port=HTTP_PORT, log_level="warning"))
     threading.Thread(target=server.run, daemon=True).start()

@@ -14,14 +14,16 @@ def ended_well(sent) -> None:
     assert sent.returncode == 0, sent.stdout + sent.stderr
 
 
-@pytest.mark.parametrize("model, num_ranks", [("qwen3", 1), ("qwen3_moe", 2)])
-def test_filled_at_start(start, model, num_ranks):
-    """By a sender that finds out for itself that this is an SGLang; gate and up come in different buckets, the output layer is the embedding (qwen3_moe)."""
-    engine = start(model, num_ranks)
-    ended_well(engine.send(MODELS / model / "v2", url=engine.door_url))
+def test_experts_filled_in_two_ranks(start, tmp_path):
+    """The output layer is the embedding. One expert too few is refused by both."""
+    engine = start("qwen3_moe", 2)
+    name = "model.layers.1.mlp.experts.3.up_proj.weight"
+    sent = engine.send(without(MODELS / "qwen3_moe/v1", name, tmp_path / "lacking"), url=engine.door_url)
+    assert sent.returncode != 0 and "mlp.experts.w13_weight (part (3, 'w3'))" in sent.stderr, sent.stderr
+    ended_well(engine.send(MODELS / "qwen3_moe/v2", url=engine.door_url))
     engine.wait_ready()
-    assert engine.differing(MODELS / model / "v2") == [[]] * num_ranks
-    assert all(engine.differing(MODELS / model / "v1"))  # the comparison can fail
+    assert engine.differing(MODELS / "qwen3_moe/v2") == [[], []]
+    assert all(engine.differing(MODELS / "qwen3_moe/v1"))  # the comparison can fail
 
 
 def test_an_update_that_lacks_something_leaves_it_waiting(start, tmp_path):
@@ -38,9 +40,11 @@ def test_an_update_that_lacks_something_leaves_it_waiting(start, tmp_path):
     ended_well(engine.send(MODELS / "qwen3/v1", "--weight-version", "v1"))
     assert engine.differing(MODELS / "qwen3/v1") == [[]]
     assert engine.call("GET", "/test_facts")[1] == {"version": "v1", "path": "made up", "loaded": True}
+    assert engine.answers()
     sent = engine.send(lacking, "--weight-version", "lacking")
-    assert sent.returncode != 0 and "up_proj" in sent.stderr
+    assert sent.returncode != 0 and "model.layers.1.mlp.gate_up_proj.weight (part 1)" in sent.stderr
     assert engine.call("GET", "/test_facts")[1]["version"] == "v1"
+    assert not engine.answers()  # some layers are old, some new
 
     asked = {}
     question = {"model_path": "v2", "load_format": "ckpt_engine", "port": engine.door_port, "weight_version": "v2"}
@@ -51,6 +55,7 @@ def test_an_update_that_lacks_something_leaves_it_waiting(start, tmp_path):
     assert asked["reply"] == (200, {"success": True, "message": "IPC weight update completed successfully Weight version updated to v2."})
     assert engine.differing(MODELS / "qwen3/v2") == [[]]
     assert engine.call("GET", "/test_facts")[1] == {"version": "v2", "path": "v2", "loaded": True}
+    assert engine.answers()  # mended
 
     # ---- what the route refuses
     def refused(**body):
