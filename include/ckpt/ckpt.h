@@ -19,6 +19,8 @@
 extern "C" {
 #endif
 
+// NOLINTBEGIN(readability-identifier-naming,modernize-use-using): C
+
 /// Grows with every change that breaks a caller.
 #define CKPT_ABI_VERSION 1
 CKPT_API int32_t ckpt_abi_version(void);
@@ -185,6 +187,8 @@ CKPT_API int32_t ckpt_receiver_next(ckpt_receiver* receiver, uint32_t timeout_ms
 /// the field wait for ever where a worker leaves.
 CKPT_API int32_t ckpt_receiver_answer(ckpt_receiver* receiver, const char* error_text, ckpt_error** error);
 CKPT_API void ckpt_receiver_close(ckpt_receiver* receiver);
+
+// NOLINTEND(readability-identifier-naming,modernize-use-using)
 
 #ifdef __cplusplus
 }

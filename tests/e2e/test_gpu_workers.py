@@ -30,6 +30,13 @@ def sglang(request, tmp_path):
     made.close()
 
 
+@pytest.fixture(params=WORKERS)
+def two_gpus(request, tmp_path):
+    made = GpuWorld(tmp_path, request.param, 2)
+    yield made
+    made.close()
+
+
 def test_two_updates(world):
     first = world.checkpoint("v1", "tiny-qwen3", 1)
     second = world.checkpoint("v2", "tiny-qwen3", 2)
@@ -58,25 +65,27 @@ def test_workers_that_come_again_for_a_draft_model(sglang, how):
 
 
 @pytest.mark.parametrize("how", ["bucket", "hook"])
-def test_a_failed_update_is_taken_back(world, how):
+def test_a_failed_update_is_taken_back(two_gpus, how):
     """An unmodified engine has a mixture then: it gets the version before, whole, and the command fails and says so."""
-    first = world.checkpoint("v1", "tiny-qwen3", 1)
-    second = world.checkpoint("v2", "tiny-qwen3", 2)
-    world.expect_update(first, "v1")
-    world.engine.control(**({"fail_in_load": 2} if how == "bucket" else {"fail_in_hook": True}))
-    error = world.expect_failure(second, "v2", "--rollback-path", str(first))
+    first = two_gpus.checkpoint("v1", "tiny-qwen3", 1)
+    second = two_gpus.checkpoint("v2", "tiny-qwen3", 2)
+    two_gpus.expect_update(first, "v1")
+    two_gpus.engine.control(**({"fail_in_load": 2} if how == "bucket" else {"fail_in_hook": True}))
+    error = two_gpus.expect_failure(second, "v2", "--rollback-path", str(first))
     assert f"the engines are back at version v1, from {first}" in error, error
-    assert world.engine.model()["tensors"] == [digests(first)] * world.num_gpus
-    world.expect_update(second, "v2")
+    assert two_gpus.engine.model()["tensors"] == [digests(first)] * two_gpus.num_gpus
+    two_gpus.expect_update(second, "v2")
 
 
-def test_a_way_back_that_fails_too_is_told(sglang):
+def test_a_way_back_that_fails_too_is_told(tmp_path):
+    sglang = GpuWorld(tmp_path, SGLANG[-1], 1)
     first = sglang.checkpoint("v1", "tiny-qwen3", 1)
     second = sglang.checkpoint("v2", "tiny-qwen3", 2)
     sglang.engine.control(load_seconds=9)
     update = sglang.start_gpu_update(second, "v2", "--rollback-path", str(first), "--ack-timeout", "1s", "--timeout", "6s")
     ended = finish(update, 60)  # the worker is still in its loader when the ranks come again
     assert "the engines may hold a mixture: going back to version v1 failed" in ended.stderr, ended.stderr
+    sglang.close()
 
 
 def test_a_draft_model_that_does_not_load(sglang):
