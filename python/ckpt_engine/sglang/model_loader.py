@@ -42,6 +42,7 @@ class CkptEngineModelLoader(loaders.BaseModelLoader):
 
     def load_model(self, *, model_config: Any, device_config: Any) -> Any:
         """Returns when an update has filled the model in all ranks. Waits for it without end: an engine without weights is of no use."""
+        self._partial = self._partial or bool(getattr(model_config, "is_draft_model", False))
         quantization = loaders._get_quantization_config(model_config, self.load_config)
         with set_default_torch_dtype(model_config.dtype):
             with torch.device(device_config.device):

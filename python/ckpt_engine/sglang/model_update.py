@@ -107,7 +107,8 @@ def update_model_runner(model_runner: Any, zmq_handles: Dict[str, str]) -> None:
 
     device = torch.device(getattr(model_runner, "device", "cuda"))
     device_id = None if device.type == "cpu" else torch.cuda.current_device()
-    update = ModelUpdate(model_runner.model, device)
+    drafts = bool(getattr(model_runner, "is_draft_worker", False))  # such a model takes what it knows of the target's checkpoint
+    update = ModelUpdate(model_runner.model, device, partial=drafts)
     try:
         with update.watched(), _receiver.Receiver(zmq_handles[own_key(zmq_handles)]) as receiver:
             serve(receiver, device_id, update.load, update.check, update.commit)
