@@ -39,6 +39,7 @@ Status check_tensors(std::span<const MemoryTensor> tensors, const Checkpoint& sh
 
 std::vector<TensorMemory::DevicePart> TensorMemory::read(std::uint64_t offset, std::span<std::byte> into) const {
   std::vector<DevicePart> on_device;
+  if (into.empty()) return on_device;  // may lie nowhere, and memset takes no null pointer
   auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), offset, [](std::uint64_t at, const Piece& one) { return at < one.offset_bytes; });
   if (piece != pieces_.begin()) --piece;
   std::uint64_t filled = 0;
