@@ -9,6 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, List, NamedTuple, Optional, Tuple
 
+__all__ = [
+    "BucketRange",
+    "DataToGather",
+    "H2DBucket",
+    "MemoryBuffer",
+    "MemoryBufferMetaList",
+    "MemoryBufferMetas",
+    "ParameterMeta",
+]
+
 
 @dataclass
 class ParameterMeta:

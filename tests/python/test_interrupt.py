@@ -35,22 +35,12 @@ if where == "update":
 """
 
 
-@pytest.mark.parametrize("where", ["join", "update"])
-def test_ctrl_c_ends_the_call_and_no_more(world, where):
-    checkpoint = world.checkpoint("v1", "tiny-qwen3", 1)
-    engine = world.engine(checkpoint, 1, "--load-format", "dummy")
-    program, begun = world.path / "program.py", world.path / "begun"
-    program.write_text(PROGRAM)
-    ranks = {
-        "RANK": "0",
-        "WORLD_SIZE": "2" if where == "join" else "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-    }
-    command = [sys.executable, program, engine.endpoint, checkpoint, where, begun]
+def interrupted(world, begun, num_ranks, *command):
+    """How a rank 0 of `num_ranks` ended that got Ctrl-C when the file `begun` was there."""
+    place = {"RANK": "0", "WORLD_SIZE": str(num_ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     process = subprocess.Popen(
-        command,
-        env=environment(world) | ranks,
+        [sys.executable, *command],
+        env=environment(world) | place,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -58,7 +48,16 @@ def test_ctrl_c_ends_the_call_and_no_more(world, where):
     )
     wait_for(begun.exists, "the call to begin")
     process.send_signal(signal.SIGINT)
-    ended = finish(process, 30 * SLOW)
+    return finish(process, 30 * SLOW)
+
+
+@pytest.mark.parametrize("where", ["join", "update"])
+def test_ctrl_c_ends_the_call_and_no_more(world, where):
+    checkpoint = world.checkpoint("v1", "tiny-qwen3", 1)
+    engine = world.engine(checkpoint, 1, "--load-format", "dummy")
+    program, begun = world.path / "program.py", world.path / "begun"
+    program.write_text(PROGRAM)
+    ended = interrupted(world, begun, 2 if where == "join" else 1, program, engine.endpoint, checkpoint, where, begun)
     assert ended.returncode == 0, ended.stderr
     told = [json.loads(line)[1] for line in ended.stdout.splitlines()]
     if where == "join":
@@ -74,18 +73,7 @@ def test_a_script_that_does_not_catch_it_ends_as_python_does(world):
     program.write_text(
         f"from ckpt_engine import ParameterServer\nps = ParameterServer()\nopen({str(begun)!r}, 'w').close()\nps.init_process_group()\n"
     )
-    ranks = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    process = subprocess.Popen(
-        [sys.executable, program],
-        env=environment(world) | ranks,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    wait_for(begun.exists, "the call to begin")
-    process.send_signal(signal.SIGINT)
-    ended = finish(process, 30 * SLOW)
+    ended = interrupted(world, begun, 2, program)
     assert ended.returncode == -signal.SIGINT and "KeyboardInterrupt" in ended.stderr
 
 

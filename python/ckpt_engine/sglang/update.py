@@ -65,7 +65,7 @@ def _update(args: argparse.Namespace) -> None:
         report = server.update_engines(
             args.checkpoint_name,
             [args.endpoint],
-            engine="ckpt" if server.device_uuid.startswith("HOST-") else "sglang",  # which have the same routes; kind sglang wants GPUs
+            engine="sglang",
             inference_parallel_size=args.inference_parallel_size,
             weight_version=args.weight_version or "",
             uds=args.uds or "",

@@ -1,21 +1,4 @@
 """ckpt_engine.data_types."""
 
-from ckpt_engine.data_types import (
-    BucketRange,
-    DataToGather,
-    H2DBucket,
-    MemoryBuffer,
-    MemoryBufferMetaList,
-    MemoryBufferMetas,
-    ParameterMeta,
-)
-
-__all__ = [
-    "BucketRange",
-    "DataToGather",
-    "H2DBucket",
-    "MemoryBuffer",
-    "MemoryBufferMetaList",
-    "MemoryBufferMetas",
-    "ParameterMeta",
-]
+from ckpt_engine.data_types import *  # noqa: F403
+from ckpt_engine.data_types import __all__  # noqa: F401

@@ -100,8 +100,8 @@ class Engine:
         raise AssertionError(f"nobody listens at {request.full_url}")
 
     def send(self, checkpoint: Path, *options: str, url: str = "") -> subprocess.CompletedProcess:
-        """`ckpt-engine update` into it, from host memory: as to an engine of kind ckpt, which has SGLang's routes; kind sglang wants GPUs."""
-        command = [os.environ["CKPT_ENGINE_BINARY"], "update", "--engine", "ckpt", "--device", "host", "--endpoint", url or self.url, "--checkpoint-path", str(checkpoint),
+        """`ckpt-engine update` into it, from host memory."""
+        command = [os.environ["CKPT_ENGINE_BINARY"], "update", "--engine", "sglang", "--device", "host", "--endpoint", url or self.url, "--checkpoint-path", str(checkpoint),
                    "--nproc-per-node", str(self.num_ranks), "--inference-parallel-size", str(self.num_ranks), "--timeout", "60s", "--ready-timeout", "120s",
                    "--bucket-size", "1MiB", *options]
         return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
