@@ -77,4 +77,10 @@ Bytes to_bytes(std::string_view text) {
   return bytes;
 }
 
+std::string to_hex(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
+
 }  // namespace ckpt

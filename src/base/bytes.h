@@ -45,6 +45,9 @@ inline constexpr std::uint64_t kTensorAlignment = 256;
 /// `55.5 GB/s`; `-` when no time passed.
 [[nodiscard]] std::string format_rate(std::uint64_t bytes, double seconds);
 
+/// Two lower-case digits a byte.
+[[nodiscard]] std::string to_hex(std::string_view bytes);
+
 [[nodiscard]] inline std::string_view as_text(const Bytes& bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 [[nodiscard]] Bytes to_bytes(std::string_view text);
 

@@ -48,5 +48,10 @@ TEST(Settings, DurationsHaveUnits) {
   for (const char* bad : {"", "s", "-1s", "1 day", "inf"}) EXPECT_THAT(parse_duration(bad), Is(StatusCode::invalid_argument)) << bad;
 }
 
+TEST(Bytes, AsHexadecimalDigits) {
+  EXPECT_EQ(to_hex(""), "");
+  EXPECT_EQ(to_hex(std::string_view("\x00\x7f\xff", 3)), "007fff");
+}
+
 }  // namespace
 }  // namespace ckpt

@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/bytes.h"
 #include "base/options.h"
 #include "capi/error.h"
 #include "capi/settings_json.h"
@@ -16,12 +17,6 @@ namespace {
 /// Answers and the descriptor come from the sender's I/O thread at once, or never.
 constexpr Duration kSenderAnswers = std::chrono::seconds(10);
 constexpr std::size_t kCudaIpcHandleBytes = 64;
-
-std::string hex(std::string_view bytes) {
-  std::string text;
-  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
-  return text;
-}
 
 Result<ReceiveOptions> receive_options(const char* address, const char* settings) {
   CKPT_ASSIGN_OR_RETURN(const Settings values, settings_from_json(settings));
@@ -96,9 +91,9 @@ std::string cuda_handle_json(const PickledHandle& handle) {
                             {"storage_size_bytes", handle.storage_size_bytes},
                             {"storage_offset_bytes", handle.storage_offset_bytes},
                             {"requires_grad", handle.requires_grad},
-                            {"ref_counter_handle", hex(handle.ref_counter_handle)},
+                            {"ref_counter_handle", to_hex(handle.ref_counter_handle)},
                             {"ref_counter_offset", handle.ref_counter_offset},
-                            {"event_handle", hex(handle.event_handle)},
+                            {"event_handle", to_hex(handle.event_handle)},
                             {"event_sync_required", handle.event_sync_required}};
   return json.dump();
 }

@@ -86,7 +86,7 @@ Result<RegisterOptions> register_options_of(const char* text) {
 std::int32_t start(ckpt_server* server, std::uint32_t timeout_ms, ckpt_server::Work work, ckpt_operation** operation, ckpt_error** error) {
   Result<std::unique_ptr<ckpt_operation>> started = server->start(std::chrono::milliseconds(timeout_ms), std::move(work));
   if (started.ok()) *operation = started->release();
-  return hand_out(started.ok() ? Status::success() : started.status(), error);
+  return hand_out(started.status(), error);
 }
 
 using RankWork = std::function<Status(ParameterServer& rank, ckpt_operation& operation)>;
@@ -104,12 +104,6 @@ AbortLink end_with(const ckpt_operation& operation, Group& group) {
   return AbortLink(operation.stop, [&group](const Status& reason) { group.abort(reason.at_rank(static_cast<int>(group.rank()))); });
 }
 
-/// A collective step that failed here ends it for all ranks, with the error that the group takes.
-Status for_all(ParameterServer& rank, const Status& mine, Stage stage) {
-  if (mine.ok()) return mine;
-  return end_for_all(rank.group(), mine.at_stage(name(stage)).at_rank(static_cast<int>(rank.group().rank())));
-}
-
 }  // namespace
 }  // namespace ckpt::capi
 
@@ -121,7 +115,7 @@ std::int32_t ckpt_server_create(const char* settings, ckpt_server** server, ckpt
   if (!read.ok()) return hand_out(read.status(), error);
   Result<std::unique_ptr<ckpt_server>> made = ckpt_server::create(std::move(read).value());
   if (made.ok()) *server = made->release();
-  return hand_out(made.ok() ? Status::success() : made.status(), error);
+  return hand_out(made.status(), error);
 }
 
 void ckpt_server_free(ckpt_server* server) { delete server; }
@@ -156,14 +150,15 @@ std::int32_t ckpt_server_unregister(ckpt_server* server, const char* name, std::
     if (free_memory != 0) rank.free_unused_memory();
     return Status::success();
   }));
-  return hand_out(done.ok() ? Status::success() : done.status(), error);
+  return hand_out(done.status(), error);
 }
 
 std::int32_t ckpt_server_gather_metas_start(ckpt_server* server, const char* name, std::uint32_t timeout_ms, ckpt_operation** operation,
                                             ckpt_error** error) {
   auto work = [checkpoint = std::string(name)](ParameterServer& rank, ckpt_operation& running) {
     const AbortLink link = end_with(running, rank.group());
-    return for_all(rank, rank.gather_metas(checkpoint, running.deadline, running.stop), Stage::gather);
+    const Status gathered = rank.gather_metas(checkpoint, running.deadline, running.stop);
+    return end_where_failed(rank.group(), gathered, ckpt::name(Stage::gather));
   };
   return start(server, timeout_ms, on_rank(server, std::move(work)), operation, error);
 }

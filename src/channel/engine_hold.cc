@@ -11,7 +11,7 @@ namespace {
 Result<bool> post_to_optional_route(const EnginePost& post, const std::string& path, const std::string& body, std::string_view lack,
                                     std::vector<std::string>& notes) {
   CKPT_ASSIGN_OR_RETURN(const HttpReply reply, post(path, body));
-  if (reply.status >= 200 && reply.status <= 299) {
+  if (reply.is_2xx()) {
     const nlohmann::json document = nlohmann::json::parse(reply.body, nullptr, false);
     if (!document.is_object() || document.find("success") == document.end() || document["success"] != false) return true;
     notes.push_back(fmt::format("POST {} did not succeed: {}", path, lack));
@@ -40,7 +40,7 @@ Status announce_weights(const EnginePost& post, const std::string& version, std:
 
 Status let_requests_go_on(const EnginePost& post) {
   CKPT_ASSIGN_OR_RETURN(const HttpReply reply, post("/resume", ""));
-  return reply.status >= 200 && reply.status <= 299 ? Status::success() : refusal("POST /resume", reply, "");
+  return reply.is_2xx() ? Status::success() : refusal("POST /resume", reply, "");
 }
 
 }  // namespace ckpt

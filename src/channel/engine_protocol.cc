@@ -81,7 +81,7 @@ Status refusal(std::string_view what, const HttpReply& reply, std::string_view n
 }
 
 Status judge_update_reply(const EngineProtocol& protocol, std::string_view what, const HttpReply& reply) {
-  if (reply.status < 200 || reply.status > 299) return refusal(what, reply, protocol.not_found_advice);
+  if (!reply.is_2xx()) return refusal(what, reply, protocol.not_found_advice);
   if (reply.truncated) return {StatusCode::remote_error, Scope::peer, "{}: {}: the reply is longer than any engine's", what, reply.status};
   if (protocol.kind == EngineKind::vllm && reply.body.empty()) return Status::success();  // older servers answer so
   const json document = json::parse(reply.body, nullptr, false);

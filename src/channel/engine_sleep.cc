@@ -32,8 +32,6 @@ std::vector<std::string> told_texts(const json& document, const char* key) {
   return texts;
 }
 
-bool is_2xx(const HttpReply& reply) { return reply.status >= 200 && reply.status <= 299; }
-
 std::string or_none(std::string_view text) { return text.empty() ? "none" : std::string(text); }
 
 std::string listed(const std::vector<std::string>& texts) {
@@ -137,14 +135,14 @@ Status put_to_sleep(const SleeperRoutes& engine, bool& asleep) {
   const bool awake = !state.sleeps("kv_cache");
   if (awake) {
     CKPT_ASSIGN_OR_RETURN(const HttpReply reply, engine.post("/sleep?level=2", "{}"));
-    if (!is_2xx(reply)) {
+    if (!reply.is_2xx()) {
       asleep = reply.status == 500;  // it says that it sleeps before it tries to
       return refusal(fmt::format("POST {}/sleep?level=2", engine.endpoint), reply, "an LMDeploy with --backend pytorch has /sleep");
     }
   }
   if (awake || state.sleeps("weights")) {
     CKPT_ASSIGN_OR_RETURN(const HttpReply reply, engine.post("/wakeup?tags=weights", "{}"));
-    if (!is_2xx(reply)) return refusal(fmt::format("POST {}/wakeup?tags=weights", engine.endpoint), reply, "");
+    if (!reply.is_2xx()) return refusal(fmt::format("POST {}/wakeup?tags=weights", engine.endpoint), reply, "");
   }
   CKPT_ASSIGN_OR_RETURN(state, ask_state(engine));
   if (state.ready) return Status::success();
@@ -154,7 +152,7 @@ Status put_to_sleep(const SleeperRoutes& engine, bool& asleep) {
 
 Status wake_up(const SleeperRoutes& engine) {
   CKPT_ASSIGN_OR_RETURN(const HttpReply reply, engine.post("/wakeup?tags=kv_cache", "{}"));
-  if (!is_2xx(reply)) return refusal(fmt::format("POST {}/wakeup?tags=kv_cache", engine.endpoint), reply, "");
+  if (!reply.is_2xx()) return refusal(fmt::format("POST {}/wakeup?tags=kv_cache", engine.endpoint), reply, "");
   CKPT_ASSIGN_OR_RETURN(const SleeperState state, ask_state(engine));  // a 200 of /wakeup does not say that it did anything
   if (!state.is_sleeping) return Status::success();
   return {StatusCode::remote_error, Scope::peer, "engine {} (lmdeploy) sleeps on after /wakeup: {}", engine.endpoint, listed(state.sleeping_tags)};

@@ -29,6 +29,7 @@ struct HttpReply {
   int status = 0;
   std::string body;
   bool truncated = false;  ///< the body was longer than max_reply_bytes; the rest was not read
+  [[nodiscard]] bool is_2xx() const { return status >= 200 && status <= 299; }
 };
 
 /// Redirects are not followed. Threads: wait, done and cancel from any.

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "base/bytes.h"
 #include "base/options.h"
 #include "channel/bucket_session.h"
 #include "os/error.h"
@@ -40,9 +41,7 @@ Result<std::string> absolute_path(const std::string& path) {
 Result<std::string> unguessable_name() {
   std::array<unsigned char, 16> random{};
   if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) return errno_status(errno, "get random bytes");
-  std::string name;
-  for (const unsigned char byte : random) name += fmt::format("{:02x}", byte);
-  return name;
+  return to_hex({reinterpret_cast<const char*>(random.data()), random.size()});
 }
 
 Result<std::string> default_runtime_dir() {

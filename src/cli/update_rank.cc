@@ -19,8 +19,6 @@
 namespace ckpt {
 namespace {
 
-constexpr Duration kStoreLinger = std::chrono::seconds(5);
-
 Status write_trace(ParameterServer& server, const std::string& path, Deadline deadline) {
   char host[256] = {};
   ::gethostname(host, sizeof host - 1);
@@ -30,12 +28,6 @@ Status write_trace(ParameterServer& server, const std::string& path, Deadline de
   std::vector<std::string> fragments;
   for (const Bytes& one : all) fragments.emplace_back(as_text(one));
   return write_file(path, trace_document(fragments));
-}
-
-/// A step that failed here ends it for all ranks, with the error that the group takes.
-Status end_where_failed(Group& group, const Status& mine, Stage stage) {
-  if (mine.ok()) return mine;
-  return end_for_all(group, mine.at_stage(name(stage)).at_rank(static_cast<int>(group.rank())));
 }
 
 /// That it can be read, from its headers: before anything is changed, not when it is needed.
@@ -50,14 +42,14 @@ Status load(ParameterServer& server, const UpdateArguments& arguments, Deadline 
   Status loaded = check_rollback_path(arguments.rollback_path);
   if (loaded.ok())
     loaded = server.register_checkpoint(arguments.checkpoint_name, {arguments.checkpoint_path}, {arguments.verify, arguments.adopt}, deadline, abort);
-  CKPT_RETURN_IF_ERROR(end_where_failed(server.group(), loaded.ok() ? abort.check() : loaded, Stage::load));
+  CKPT_RETURN_IF_ERROR(end_where_failed(server.group(), loaded.ok() ? abort.check() : loaded, name(Stage::load)));
   return server.group().agree("load", Status::success(), deadline).at_stage("load");
 }
 
 /// Loaded and told to all ranks.
 Status hold(ParameterServer& server, const UpdateArguments& arguments, Deadline deadline, const AbortSignal& abort) {
   CKPT_RETURN_IF_ERROR(load(server, arguments, deadline, abort));
-  return end_where_failed(server.group(), server.gather_metas(arguments.checkpoint_name, deadline, abort), Stage::gather);
+  return end_where_failed(server.group(), server.gather_metas(arguments.checkpoint_name, deadline, abort), name(Stage::gather));
 }
 
 Status update(ParameterServer& server, const UpdateArguments& arguments, const CommonOptions& common, Deadline deadline, const AbortSignal& abort) {
@@ -72,7 +64,7 @@ Status update(ParameterServer& server, const UpdateArguments& arguments, const C
   if (!arguments.trace_file.empty()) CKPT_RETURN_IF_ERROR(write_trace(server, arguments.trace_file, deadline));
   if (first && (common.json || !common.quiet)) {
     const StageLimits limits = measure_limits();
-    std::fputs(common.json ? report_json(report, limits).c_str() : report_text(report, limits).c_str(), stdout);
+    std::fputs((common.json ? report_json(report, limits.memcpy_rate) + "\n" : report_text(report, limits)).c_str(), stdout);
   }
   if (arguments.sleep_time_s > 0) CKPT_RETURN_IF_ERROR(pause_for(Duration(static_cast<std::int64_t>(arguments.sleep_time_s * 1e9)), abort));
   return Status::success();
@@ -134,8 +126,7 @@ Status run_update_rank(const UpdateArguments& arguments, const CommonOptions& co
   if (!status.ok() && server->engines_may_be_torn() && !arguments.rollback_path.empty())
     status = roll_back(*server, arguments, !place || place->local_rank == 0, common, status, deadline, interrupt);
   if (status.ok() || membership.store) static_cast<void>(group.leave(Deadline::after(std::chrono::seconds(2))));
-  // The others still need the store of this rank: it goes last.
-  if (membership.store) static_cast<void>(membership.store->wait_until_empty(deadline.capped(kStoreLinger), interrupt));
+  static_cast<void>(let_others_leave(membership.store.get(), deadline, interrupt));
   return status;
 }
 

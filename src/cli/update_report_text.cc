@@ -53,10 +53,4 @@ std::string report_text(const UpdateReport& r, const StageLimits& limits) {
   return out;
 }
 
-std::string report_json(const UpdateReport& report, const StageLimits& limits) {
-  nlohmann::json json = nlohmann::json::parse(report_json(report));
-  json["memcpy_bytes_per_s"] = limits.memcpy_rate;
-  return json.dump(2) + "\n";
-}
-
 }  // namespace ckpt

@@ -1,4 +1,4 @@
-/// The closing table of an update, for people and as JSON.
+/// The closing table of an update, for people.
 #pragma once
 
 #include <string>
@@ -16,6 +16,5 @@ struct StageLimits {
 [[nodiscard]] StageLimits measure_limits();
 
 [[nodiscard]] std::string report_text(const UpdateReport& report, const StageLimits& limits);
-[[nodiscard]] std::string report_json(const UpdateReport& report, const StageLimits& limits);
 
 }  // namespace ckpt

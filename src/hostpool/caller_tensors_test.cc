@@ -19,18 +19,7 @@ class CallerTensors : public testing::PoolFixture {
   }
 };
 
-TEST_P(CallerTensors, AreHeldAsThoseOfFiles) {
-  for (const std::uint32_t num_ranks : {1u, 3u}) {
-    const CheckpointLayout layout = layout_of(num_ranks);
-    std::vector<Bytes> frames;
-    for (std::uint32_t rank = 0; rank < num_ranks; ++rank) {
-      auto share = load(layout, rank);
-      ASSERT_OK(share);
-      place(**share, layout, frames);
-    }
-    expect_tensors(layout, frames);
-  }
-}
+TEST_P(CallerTensors, AreHeldAsThoseOfFiles) { expect_shares_make_the_checkpoint({1u, 3u}); }
 
 /// What rank 1 of two brought, loaded alone and then laid out beside rank 0's.
 TEST_P(CallerTensors, AShareIsLaidOutAgainWithoutBeingReadAgain) {

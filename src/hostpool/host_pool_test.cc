@@ -29,18 +29,7 @@ class HostPoolTest : public testing::PoolFixture {
   }
 };
 
-TEST_P(HostPoolTest, TheSharesOfAllRanksMakeTheCheckpoint) {
-  for (const std::uint32_t num_ranks : {1u, 2u, 3u}) {
-    const CheckpointLayout layout = layout_of(num_ranks);
-    std::vector<Bytes> frames;
-    for (std::uint32_t rank = 0; rank < num_ranks; ++rank) {
-      auto share = load(layout, rank);
-      ASSERT_OK(share);
-      place(**share, layout, frames);
-    }
-    expect_tensors(layout, frames);
-  }
-}
+TEST_P(HostPoolTest, TheSharesOfAllRanksMakeTheCheckpoint) { expect_shares_make_the_checkpoint({1u, 2u, 3u}); }
 
 TEST_P(HostPoolTest, ARankReadsItsUnitsAndLittleMore) {
   LoadReport report;

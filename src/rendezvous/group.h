@@ -68,6 +68,8 @@ class Group {
 /// Ends the current operation of every rank with `mine`, an error, and returns the error that the group took: the first that reached the store.
 /// An error that says no more than that a peer has gone gives way to the peer's own, which is on its way.
 [[nodiscard]] Status end_for_all(Group& group, const Status& mine);
+/// The same where `mine` is an error, with this rank and `stage` as its place unless it names others. Ok stays ok.
+[[nodiscard]] Status end_where_failed(Group& group, const Status& mine, std::string_view stage);
 
 /// A group of one: no store, no sockets.
 [[nodiscard]] std::unique_ptr<Group> solitary_group();

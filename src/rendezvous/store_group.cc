@@ -176,6 +176,11 @@ Status end_for_all(Group& group, const Status& mine) {
   return agreed.ok() ? mine : agreed;
 }
 
+Status end_where_failed(Group& group, const Status& mine, std::string_view stage) {
+  if (mine.ok()) return mine;
+  return end_for_all(group, mine.at_stage(stage).at_rank(static_cast<int>(group.rank())));
+}
+
 std::unique_ptr<Group> solitary_group() { return std::make_unique<SolitaryGroup>(); }
 
 }  // namespace ckpt

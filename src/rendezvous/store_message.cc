@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/bytes.h"
 #include "base/fault_point.h"
 #include "os/error.h"
 
@@ -153,9 +154,7 @@ Result<std::string> random_token() {
   std::array<unsigned char, 16> bits{};
   CKPT_FAULT_POINT("sys.getrandom");
   if (::getrandom(bits.data(), bits.size(), 0) != static_cast<ssize_t>(bits.size())) return errno_status(errno, "make a random token");
-  std::string text;
-  for (const unsigned char byte : bits) text += fmt::format("{:02x}", byte);
-  return text;
+  return to_hex({reinterpret_cast<const char*>(bits.data()), bits.size()});
 }
 
 }  // namespace ckpt

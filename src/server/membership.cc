@@ -5,6 +5,8 @@
 namespace ckpt {
 namespace {
 
+constexpr Duration kStoreLinger = std::chrono::seconds(5);
+
 Result<std::unique_ptr<StoreServer>> host_store(const Settings& settings, const LauncherEnvironment& place, const GroupOptions& options,
                                                 Deadline deadline) {
   const std::string host = settings.text("interface").empty() ? place.store.host : settings.text("interface");
@@ -42,6 +44,10 @@ Result<Membership> join_as_rank(const Settings& settings, const std::optional<La
   }
   if (!place || place->local_rank == 0) CKPT_RETURN_IF_ERROR(free_waiting_workers(settings, deadline));
   return membership;
+}
+
+Status let_others_leave(StoreServer* store, Deadline deadline, const AbortSignal& interrupt) {
+  return store == nullptr ? Status::success() : store->wait_until_empty(deadline.capped(kStoreLinger), interrupt);
 }
 
 }  // namespace ckpt

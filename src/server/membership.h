@@ -24,4 +24,8 @@ struct Membership {
 [[nodiscard]] Result<Membership> join_as_rank(const Settings& settings, const std::optional<LauncherEnvironment>& place, Deadline deadline,
                                               const AbortSignal& interrupt);
 
+/// Where this rank runs the store: waits a few seconds for the others to leave, who need it until then. A rank that has left, or failed, calls it
+/// last.
+[[nodiscard]] Status let_others_leave(StoreServer* store, Deadline deadline, const AbortSignal& interrupt);
+
 }  // namespace ckpt

@@ -20,9 +20,8 @@ ParameterServer::~ParameterServer() {
 
 Result<std::unique_ptr<ParameterServer>> ParameterServer::create(std::unique_ptr<Group> group, const Settings& settings, StageProgress progress) {
   std::unique_ptr<ParameterServer> server(new ParameterServer(std::move(group), settings, std::move(progress)));
-  Group& all = *server->group_;
   const Status status = server->prepare(Deadline::after(server->settings_.duration("connect_timeout")));
-  if (!status.ok()) return end_for_all(all, status.at_stage(name(Stage::load)).at_rank(static_cast<int>(all.rank())));
+  CKPT_RETURN_IF_ERROR(end_where_failed(*server->group_, status, name(Stage::load)));
   return server;
 }
 

@@ -49,7 +49,7 @@ Status UpdateSession::learn_of_engine() {
     const std::string_view leader = as_text(all[group.first_rank]);
     const EngineKind its_kind = engine_kind_from_name(leader.substr(0, leader.find(' '))).value_or(kind_);
     any_may_come_again_ = any_may_come_again_ || may_come_again(its_kind);
-    any_gives_up_ = any_gives_up_ || its_kind == EngineKind::lmdeploy;
+    any_gives_up_ = any_gives_up_ || gives_weights_up(its_kind);
     all_stage_ = all_stage_ && (its_kind == EngineKind::ckpt || !group.endpoint);
   }
   return Status::success();
@@ -96,7 +96,7 @@ Status UpdateSession::start_call() {
 
 Result<UpdateRequest> UpdateSession::update_request() const {
   UpdateRequest request;
-  request.weight_version = target_.weight_version.empty() ? name_ : target_.weight_version;
+  request.weight_version = version();
   CKPT_ASSIGN_OR_RETURN(const std::vector<WorkerAddress> workers, workers_of(group_.first_rank, group_.num_ranks));
   for (const WorkerAddress& worker : workers) request.addresses.emplace(worker.device_key, worker.endpoint);
   request.num_engines =
@@ -180,8 +180,7 @@ bool UpdateSession::call_is_over(const Status& outcome) const {
 
 Status UpdateSession::settle() {
   if (!driver_) return Status::success();
-  const std::string version = target_.weight_version.empty() ? name_ : target_.weight_version;
-  return said_by_engine(driver_->settle(version, deadline_.capped(server_.settings_.duration("hook_timeout")), stop_));
+  return said_by_engine(driver_->settle(version(), deadline_.capped(server_.settings_.duration("hook_timeout")), stop_));
 }
 
 /// An engine that we hold goes on when its weights are whole: no worker had begun, or all say so. Else it stays held, for its next completion would

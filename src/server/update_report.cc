@@ -25,27 +25,28 @@ Status merge_rank_report(std::string_view text, UpdateReport& into) {
   return Status::success();
 }
 
-std::string report_json(const UpdateReport& r) {
+std::string report_json(const UpdateReport& r, double memcpy_bytes_per_s) {
   nlohmann::json stages = nlohmann::json::object();
   for (std::size_t i = 0; i < kNumStages; ++i)
     stages[std::string(name(static_cast<Stage>(i)))] = {{"bytes", r.stages[i].bytes}, {"seconds", r.stages[i].seconds}};
-  return nlohmann::json{{"checkpoint", r.checkpoint},
-                        {"version", r.version},
-                        {"ranks", r.num_ranks},
-                        {"engines", r.num_engines},
-                        {"idle_groups", r.num_idle_groups},
-                        {"tensors", r.num_tensors},
-                        {"checkpoint_bytes", r.checkpoint_bytes},
-                        {"frames", r.num_frames},
-                        {"slots", r.num_slots},
-                        {"slot_bytes", r.slot_bytes},
-                        {"verified", r.verified},
-                        {"lane", r.lane},
-                        {"notes", r.notes},
-                        {"stages", stages},
-                        {"seconds", r.seconds},
-                        {"own_heap_bytes", r.own_heap_bytes}}
-      .dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+  nlohmann::json json{{"checkpoint", r.checkpoint},
+                      {"version", r.version},
+                      {"ranks", r.num_ranks},
+                      {"engines", r.num_engines},
+                      {"idle_groups", r.num_idle_groups},
+                      {"tensors", r.num_tensors},
+                      {"checkpoint_bytes", r.checkpoint_bytes},
+                      {"frames", r.num_frames},
+                      {"slots", r.num_slots},
+                      {"slot_bytes", r.slot_bytes},
+                      {"verified", r.verified},
+                      {"lane", r.lane},
+                      {"notes", r.notes},
+                      {"stages", stages},
+                      {"seconds", r.seconds},
+                      {"own_heap_bytes", r.own_heap_bytes}};
+  if (memcpy_bytes_per_s > 0) json["memcpy_bytes_per_s"] = memcpy_bytes_per_s;
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace ckpt

@@ -36,8 +36,8 @@ struct UpdateReport {
   std::uint64_t own_heap_bytes = 0;  ///< most heap of any rank beside pool, slots and what CUDA and NCCL took for themselves, at the end
 };
 
-/// As `update --json` prints it and as the C interface gives it.
-[[nodiscard]] std::string report_json(const UpdateReport& report);
+/// As `update --json` prints it and as the C interface gives it. `memcpy_bytes_per_s`: the limit measured beside it; 0: none was.
+[[nodiscard]] std::string report_json(const UpdateReport& report, double memcpy_bytes_per_s = 0);
 
 /// One rank's part as text for the other ranks, and back. data_corruption on text that is none.
 [[nodiscard]] std::string encode_rank_report(const UpdateReport& report);

@@ -80,7 +80,7 @@ Status UpdateSession::step(Stage stage, const char* what, Status (UpdateSession:
   if (num_sessions_ > 1) mine = mine.with_note("session {} of the engine's update call", num_sessions_);
   span.end();
   if (std::string_view(what) != "transfer") totals_[static_cast<std::size_t>(stage)].busy += Clock::real().now() - begin;
-  if (!mine.ok()) return end_for_all(*server_.group_, mine.at_stage(ckpt::name(stage)).at_rank(static_cast<int>(rank_)));
+  CKPT_RETURN_IF_ERROR(end_where_failed(*server_.group_, mine, ckpt::name(stage)));
   const Status agreed = server_.group_->agree(what, mine, deadline_);
   return agreed.at_stage(ckpt::name(stage));
 }
@@ -181,7 +181,7 @@ Result<UpdateReport> UpdateSession::report() {
   const Plan& plan = *registration_.plan;
   UpdateReport report;
   report.checkpoint = name_;
-  report.version = target_.weight_version.empty() ? name_ : target_.weight_version;
+  report.version = version();
   report.num_ranks = server_.group_->size();
   for (const EngineGroup& group : groups_) ++(group.endpoint ? report.num_engines : report.num_idle_groups);
   if (target_.caller != nullptr) report.num_engines = 0;

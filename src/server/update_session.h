@@ -55,6 +55,8 @@ class UpdateSession {
   [[nodiscard]] Result<std::vector<WorkerAddress>> workers_of(std::uint32_t first_rank, std::uint32_t num_ranks) const;
   [[nodiscard]] Result<UpdateRequest> update_request() const;
   [[nodiscard]] Status said_by_engine(const Status& reply) const;
+  /// What the engines call the weights afterwards.
+  [[nodiscard]] const std::string& version() const { return target_.weight_version.empty() ? name_ : target_.weight_version; }
   void remember_dialect_found(bool update_ok);
   [[nodiscard]] bool call_is_over(const Status& outcome) const;
   [[nodiscard]] bool leads() const { return group_.endpoint.has_value() && group_.first_rank == rank_; }

@@ -76,6 +76,19 @@ class PoolFixture : public ::testing::TestWithParam<const char*> {
         EXPECT_EQ(as_text(frames[f]).substr(placement.offset_bytes, sizes_[placement.parameter]), tensor(placement.parameter))
             << "tensor " << placement.parameter << " of frame " << f;
   }
+  /// What the ranks of each count load is the checkpoint, together.
+  void expect_shares_make_the_checkpoint(std::initializer_list<std::uint32_t> counts) {
+    for (const std::uint32_t num_ranks : counts) {
+      const CheckpointLayout layout = layout_of(num_ranks);
+      std::vector<Bytes> frames;
+      for (std::uint32_t rank = 0; rank < num_ranks; ++rank) {
+        auto share = load(layout, rank);
+        ASSERT_OK(share);
+        place(**share, layout, frames);
+      }
+      expect_tensors(layout, frames);
+    }
+  }
   /// Writes one byte of tensor 0, which the first file holds behind its header.
   void change_a_byte() const { std::fstream(checkpoint_.files[0].path, std::ios::in | std::ios::out | std::ios::binary).seekp(5000).put('!'); }
 
