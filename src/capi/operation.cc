@@ -58,9 +58,9 @@ const std::string& ckpt_operation::addresses() {
   return addresses_;
 }
 
-const ckpt::Result<std::string>& ckpt_operation::result() const {
+const ckpt::Result<std::string>* ckpt_operation::result() const {
   const MutexLock lock(mutex_);
-  return *result_;
+  return result_ ? &*result_ : nullptr;
 }
 
 ckpt_operation_state ckpt_operation_wait(ckpt_operation* operation, std::uint32_t timeout_ms) {
@@ -85,11 +85,11 @@ void ckpt_operation_cancel(ckpt_operation* operation, const char* reason) {
 }
 
 std::int32_t ckpt_operation_result(ckpt_operation* operation, const char** text, ckpt_error** error) {
-  if (operation->wait(Duration::zero()) != CKPT_DONE)
+  const ckpt::Result<std::string>* result = operation->result();
+  if (result == nullptr)
     return ckpt::capi::hand_out(Status(ckpt::StatusCode::failed_precondition, ckpt::Scope::operation, "the operation has not ended"), error);
-  const ckpt::Result<std::string>& result = operation->result();
-  if (result.ok() && text != nullptr) *text = result->c_str();
-  return ckpt::capi::hand_out(result.ok() ? Status::success() : result.status(), error);
+  if (result->ok() && text != nullptr) *text = (*result)->c_str();
+  return ckpt::capi::hand_out(result->status(), error);
 }
 
 void ckpt_operation_free(ckpt_operation* operation) {

@@ -1,7 +1,6 @@
 /// Work that takes time, as the C interface gives it: done by the server's thread, watched by the caller's.
 #pragma once
 
-#include <atomic>
 #include <optional>
 #include <string>
 
@@ -10,7 +9,7 @@
 #include "ckpt/ckpt.h"
 #include "server/caller_desk.h"
 
-/// Thread-safe. Lives until both sides have let go.
+/// Thread-safe. Freed by the watching side, after the end.
 struct ckpt_operation {
  public:
   explicit ckpt_operation(ckpt::Deadline deadline_in) : deadline(deadline_in), desk([this] { wake(); }) {}
@@ -30,8 +29,8 @@ struct ckpt_operation {
   void wait_for_end() CKPT_EXCLUDES(mutex_);
   /// As a JSON array; empty before the update asks.
   [[nodiscard]] const std::string& addresses();
-  /// After the end.
-  [[nodiscard]] const ckpt::Result<std::string>& result() const CKPT_EXCLUDES(mutex_);
+  /// Null before the end. Valid while the operation lives.
+  [[nodiscard]] const ckpt::Result<std::string>* result() const CKPT_EXCLUDES(mutex_);
 
   struct Progress {
     const char* stage;

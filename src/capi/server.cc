@@ -13,7 +13,6 @@ using ckpt::StatusCode;
 
 namespace {
 
-constexpr ckpt::Duration kStoreLinger = std::chrono::seconds(5);
 constexpr ckpt::Duration kLongEnough = std::chrono::hours(24);
 
 }  // namespace
@@ -48,7 +47,7 @@ Result<std::unique_ptr<ckpt_operation>> ckpt_server::start(ckpt::Duration timeou
 Result<std::string> ckpt_server::run(Work work) {
   CKPT_ASSIGN_OR_RETURN(const std::unique_ptr<ckpt_operation> operation, start(kLongEnough, std::move(work)));
   operation->wait_for_end();
-  return operation->result();
+  return *operation->result();
 }
 
 void ckpt_server::serve() {
@@ -104,8 +103,7 @@ Result<std::string> ckpt_server::join(const std::optional<ckpt::LauncherEnvironm
 Result<std::string> ckpt_server::leave(ckpt_operation& operation) {
   if (!rank_) return std::string();
   Status status = rank_->group().leave(operation.deadline);
-  // The others still need the store of this rank: it goes last.
-  if (status.ok() && store_) status = store_->wait_until_empty(operation.deadline.capped(kStoreLinger), operation.stop);
+  if (status.ok()) status = ckpt::let_others_leave(store_.get(), operation.deadline, operation.stop);
   end_rank();
   CKPT_RETURN_IF_ERROR(status);
   return std::string();

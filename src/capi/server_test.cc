@@ -5,6 +5,7 @@
 #include <array>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 namespace ckpt {
 namespace {
@@ -30,7 +31,10 @@ Said said(Function function, Args... args) {
 class CapiServer : public ::testing::Test {
  protected:
   CapiServer() { EXPECT_EQ(said(ckpt_server_create, kSettings, &server_).code, StatusCode::ok); }
-  ~CapiServer() override { ckpt_server_free(server_); }
+  ~CapiServer() override {
+    ckpt_operation_free(operation_);
+    ckpt_server_free(server_);
+  }
 
   template <typename Function, typename... Args>
   Said start(Function function, Args... args) {
@@ -58,6 +62,15 @@ class CapiServer : public ::testing::Test {
     return {{"a", "F32", a_shape_.data(), 2, 0, a_.data(), sizeof a_}, {"b", "I64", nullptr, 0, 0, &b_, sizeof b_}};
   }
 
+  /// Of two tensors that this rank alone holds.
+  void start_update_that_asks() {
+    ASSERT_EQ(run(ckpt_server_join_start, nullptr).code, StatusCode::ok);
+    ASSERT_EQ(register_tensors("x", two_tensors()).code, StatusCode::ok);
+    ASSERT_EQ(run(ckpt_server_gather_metas_start, "x").code, StatusCode::ok);
+    ASSERT_EQ(start(ckpt_server_update_start, "x", "{}").code, StatusCode::ok);
+    ASSERT_EQ(ckpt_operation_wait(operation_, kTimeoutMs), CKPT_CALL_ENGINES);
+  }
+
   const std::array<float, 6> a_{1, 2, 3, 4, 5, 6};
   const std::array<std::uint64_t, 2> a_shape_{2, 3};
   const std::int64_t b_ = 7;
@@ -75,7 +88,6 @@ TEST_F(CapiServer, AProcessAloneIsARank) {
   EXPECT_EQ(run(ckpt_server_barrier_start, "all").code, StatusCode::ok);
   EXPECT_EQ(run(ckpt_server_join_start, nullptr).code, StatusCode::failed_precondition);
   EXPECT_EQ(run(ckpt_server_leave_start).code, StatusCode::ok);
-  ckpt_operation_free(operation_);
 }
 
 TEST_F(CapiServer, TensorsBecomeMetas) {
@@ -88,7 +100,6 @@ TEST_F(CapiServer, TensorsBecomeMetas) {
   EXPECT_NE(std::string(metas).find("\"a\""), std::string::npos);
   EXPECT_EQ(said(ckpt_server_unregister, server_, "x", 1).code, StatusCode::ok);
   EXPECT_EQ(said(ckpt_server_unregister, server_, "x", 1).code, StatusCode::not_found);
-  ckpt_operation_free(operation_);
 }
 
 TEST_F(CapiServer, ANameTwiceLeavesTheFirstWhole) {
@@ -96,7 +107,6 @@ TEST_F(CapiServer, ANameTwiceLeavesTheFirstWhole) {
   ASSERT_EQ(register_tensors("x", two_tensors()).code, StatusCode::ok);
   EXPECT_EQ(register_tensors("x", two_tensors()).code, StatusCode::already_exists);
   EXPECT_EQ(run(ckpt_server_gather_metas_start, "x").code, StatusCode::ok);
-  ckpt_operation_free(operation_);
 }
 
 TEST_F(CapiServer, WhatDoesNotFitIsRefusedBeforeAnythingStarts) {
@@ -110,13 +120,9 @@ TEST_F(CapiServer, WhatDoesNotFitIsRefusedBeforeAnythingStarts) {
   EXPECT_NE(run(ckpt_server_update_start, "x", R"({"inference_parallel_size": "two"})").text.find("a whole number"), std::string::npos);
   EXPECT_EQ(run(ckpt_server_update_start, "x", "{}").code, StatusCode::not_found);
   EXPECT_EQ(run(ckpt_server_gather_metas_start, "x").code, StatusCode::not_found);
-  ckpt_operation_free(operation_);
 }
 
-TEST_F(CapiServer, BeforeItJoinsItIsNoRank) {
-  EXPECT_NE(run(ckpt_server_gather_metas_start, "x").text.find("no rank yet"), std::string::npos);
-  ckpt_operation_free(operation_);
-}
+TEST_F(CapiServer, BeforeItJoinsItIsNoRank) { EXPECT_NE(run(ckpt_server_gather_metas_start, "x").text.find("no rank yet"), std::string::npos); }
 
 TEST_F(CapiServer, SettingsThatDoNotFitAreNamed) {
   ckpt_server* server = nullptr;
@@ -128,11 +134,7 @@ TEST_F(CapiServer, SettingsThatDoNotFitAreNamed) {
 
 /// The caller makes the engines' call: told once, with every rank's address; its failure is the update's.
 TEST_F(CapiServer, AnUpdateAsksTheCallerToCallTheEngines) {
-  ASSERT_EQ(run(ckpt_server_join_start, nullptr).code, StatusCode::ok);
-  ASSERT_EQ(register_tensors("x", two_tensors()).code, StatusCode::ok);
-  ASSERT_EQ(run(ckpt_server_gather_metas_start, "x").code, StatusCode::ok);
-  ASSERT_EQ(start(ckpt_server_update_start, "x", "{}").code, StatusCode::ok);
-  ASSERT_EQ(ckpt_operation_wait(operation_, kTimeoutMs), CKPT_CALL_ENGINES);
+  start_update_that_asks();
   const nlohmann::json addresses = nlohmann::json::parse(ckpt_operation_addresses(operation_));
   ASSERT_EQ(addresses.size(), 1u);
   EXPECT_EQ(addresses[0][1].get<std::string>().substr(0, 6), "ipc://");
@@ -141,20 +143,24 @@ TEST_F(CapiServer, AnUpdateAsksTheCallerToCallTheEngines) {
   const Said ended = end();
   EXPECT_EQ(ended.code, StatusCode::remote_error);
   EXPECT_NE(ended.text.find("HTTP 404"), std::string::npos);
-  ckpt_operation_free(operation_);
 }
 
-TEST_F(CapiServer, WhoGivesUpEndsTheUpdate) {
+TEST_F(CapiServer, AskingForTheResultTooEarlyLosesNothing) {
   ASSERT_EQ(run(ckpt_server_join_start, nullptr).code, StatusCode::ok);
   ASSERT_EQ(register_tensors("x", two_tensors()).code, StatusCode::ok);
   ASSERT_EQ(run(ckpt_server_gather_metas_start, "x").code, StatusCode::ok);
   ASSERT_EQ(start(ckpt_server_update_start, "x", "{}").code, StatusCode::ok);
-  ASSERT_EQ(ckpt_operation_wait(operation_, kTimeoutMs), CKPT_CALL_ENGINES);
+  while (*ckpt_operation_addresses(operation_) == '\0') std::this_thread::yield();
+  EXPECT_EQ(said(ckpt_operation_result, operation_, &text_).code, StatusCode::failed_precondition);
+  EXPECT_EQ(ckpt_operation_wait(operation_, kTimeoutMs), CKPT_CALL_ENGINES) << "not told by the question above";
+}
+
+TEST_F(CapiServer, WhoGivesUpEndsTheUpdate) {
+  start_update_that_asks();
   ckpt_operation_cancel(operation_, "Ctrl-C");
   EXPECT_EQ(end().code, StatusCode::cancelled);
   ASSERT_EQ(start(ckpt_server_update_start, "x", "{}").code, StatusCode::ok);
   EXPECT_EQ(ckpt_operation_wait(operation_, kTimeoutMs), CKPT_CALL_ENGINES) << "the next update works";
-  ckpt_operation_free(operation_);
 }
 
 }  // namespace
