@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 now = time.perf_counter
+VLLM_ALONE = ("/pause", "/resume", "/reset_prefix_cache", "/update_weight_version")
 PROCESSES = multiprocessing.get_context("spawn")
 
 
@@ -137,6 +138,8 @@ def make_handler(workers: Workers, stop):
             elif self.path == "/exit":
                 self.reply(200, {})
                 stop()
+            elif self.path.partition("?")[0] in VLLM_ALONE:
+                self.reply(404, {"detail": "Not Found"})  # as an older vLLM, which has no such route
             else:
                 self.reply_with(lambda: workers.ask(self.path[1:], body))
 

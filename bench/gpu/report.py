@@ -81,11 +81,29 @@ def cell(value, unit: str, relative=()) -> str:
     return text + (f" ({', '.join(notes)})" if notes else "")
 
 
+def senders(directory: Path, workers: str, *prefixes: str) -> list[Sender]:
+    history = json.loads((directory / f"history-{workers}.json").read_text())
+    return [Sender(ranks, history) for ranks in (load_ranks(directory, prefix) for prefix in prefixes) if ranks]
+
+
+def rows_with_our_worker(directory: Path, floor: float | None, theirs_alone: Sender | None):
+    """The same moments with our worker. In the reference's column its own sender with our worker; × reference: with its own worker."""
+    reference, ours = senders(directory, "ours", "reference-own"), senders(directory, "ours", "ours-own")
+    for loader in ours[0].loaders() if ours else []:
+        for moment in MOMENTS:
+            mixed, own = (sender[0].median(loader, moment) if sender else None for sender in (reference, ours))
+            alone = theirs_alone.median(loader, moment) if theirs_alone else None
+            extra = f"floor + {(own - floor) * 1e3:.0f} ms" if floor else ""
+            yield f"our worker: {moment}, loader {loader}", cell(mixed, "s", [("floor", floor)]), cell(own, "s", [("floor", floor), ("reference", alone)]), extra
+        for what in ("load", "wait"):
+            yield f"  our worker's {what}", *(cell(sender[0].worker_seconds(loader, what), "s") if sender and loader in sender[0].loaders() else "-" for sender in (reference, ours)), ""
+    wrong = [worker["wrong"] for sender in reference + ours for rank in sender.ranks for entry in rank["verify"] for worker in entry["workers"]]
+    yield "our worker: tensors that differ from the files", "", str(sum(wrong)), f"{len(wrong)} comparisons"
+
+
 def rows_of(directory: Path):
     limits = read_limits(directory)
-    history = json.loads((directory / "history.json").read_text())
-    reference = [Sender(ranks, history) for ranks in (load_ranks(directory, name) for name in ("reference-normal", "reference")) if ranks]
-    ours = [Sender(ranks, history) for ranks in (load_ranks(directory, name) for name in ("ours-read", "ours")) if ranks]
+    reference, ours = senders(directory, "published", "reference-normal", "reference"), senders(directory, "published", "ours-read", "ours")
     size, num_ranks = ours[-1].ranks[0]["checkpoint_bytes"], len(ours[-1].ranks)
     floor = size / num_ranks / limits["h2d_together"] if limits else None
     share = next((value for name, value in limits.items() if name.startswith("populate_register_") and abs(float(name.rsplit("_", 1)[1]) - size / num_ranks / 1e9) < 0.2), None)
@@ -115,6 +133,8 @@ def rows_of(directory: Path):
     yield "host allocations beside the pool", "", cell(heap, "MiB"), "mallinfo2"
     wrong = [(entry["loader"], worker["wrong"]) for sender in reference + ours for rank in sender.ranks for entry in rank["verify"] for worker in entry["workers"]]
     yield "tensors that differ from the files", "", str(sum(count for _, count in wrong)), f"{len(wrong)} comparisons"
+    if (directory / "history-ours.json").exists():
+        yield from rows_with_our_worker(directory, floor, reference[-1] if reference else None)
 
 
 def main():

@@ -1,6 +1,8 @@
-"""The receiving side of the measurement: unmodified workers (checkpoint_engine's own update_weights_from_ipc), one process a GPU, behind door.py.
+"""The receiving side of the measurement: workers, one process a GPU, behind door.py.
 
-    python3 workers.py --checkpoint DIR [--devices 2] [--port 19730]
+    python3 workers.py --checkpoint DIR [--worker published] [--devices 2] [--port 19730]
+
+--worker published: checkpoint_engine's own update_weights_from_ipc, unmodified. --worker ours: ckpt_engine's.
 
 POST /control {"loader": NAME}   what the workers do with the weights from now on:
     noop   count and drop them
@@ -148,10 +150,46 @@ class TimedContext:
         return TimedSocket(self.context.socket(kind), self.timeline)
 
 
+def receive_as_published(timeline, address: str, device: int, run, post_hook) -> None:
+    import zmq
+    from checkpoint_engine.worker import update_weights_from_ipc
+
+    update_weights_from_ipc(TimedContext(zmq.Context.instance(), timeline), address, device_id=device, run=run, post_hook=post_hook)
+
+
+def receive_as_ours(timeline, address: str, device: int, run, post_hook) -> None:
+    from ckpt_engine import _receiver
+    from ckpt_engine.worker import serve
+
+    class TimedReceiver(_receiver.Receiver):
+        def next(self) -> int:
+            begin = now()
+            kind = super().next()
+            timeline.connected = timeline.connected or now()
+            timeline.spent["wait"] += now() - begin
+            return kind
+
+        def placements(self):
+            begin = now()
+            placed = super().placements()
+            timeline.spent["unpickle"] += now() - begin
+            return placed
+
+        def answer(self, error=None) -> None:
+            super().answer(error)
+            if timeline.loaded_since_answer:
+                timeline.last_answer, timeline.loaded_since_answer = now(), False
+
+    with TimedReceiver(address) as receiver:
+        serve(receiver, device, run, None, post_hook)
+
+
+RECEIVE = {"published": receive_as_published, "ours": receive_as_ours}
+
+
 class GpuWorker:
     def __init__(self, rank: int, options: dict):
         import torch
-        import zmq
 
         if options["stand_in"]:
             import standin
@@ -160,9 +198,7 @@ class GpuWorker:
         self.cuda, self.device = torch.cuda, "cpu" if options["stand_in"] else f"cuda:{rank}"
         self.cuda.set_device(rank)
         torch.zeros(1, device=self.device)
-        from checkpoint_engine.worker import update_weights_from_ipc
-
-        self.receive, self.torch, self.rank, self.options, self.context = update_weights_from_ipc, torch, rank, options, zmq.Context()
+        self.receive, self.torch, self.rank, self.options = RECEIVE[options["worker"]], torch, rank, options
         self.tensors = {name: shape for _, name, _, shape, _, _ in read_headers(Path(options["checkpoint"]))}
         self.loader, self.memory_before = Noop({}, rank, self.device), None
         self.key = f"GPU-{self.cuda.get_device_properties(rank).uuid}"
@@ -190,7 +226,7 @@ class GpuWorker:
             timeline.loaded_since_answer = True
             timeline.spent["load"] += now() - begin
 
-        self.receive(TimedContext(self.context, timeline), addresses[self.key], device_id=self.rank, run=load, post_hook=self.cuda.synchronize)
+        self.receive(timeline, addresses[self.key], self.rank, load, self.cuda.synchronize)
         return timeline.summary()
 
     def verify(self, _) -> dict:
@@ -230,8 +266,9 @@ def work(rank: int, pipe, options: dict) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--worker", choices=sorted(RECEIVE), default="published")
     parser.add_argument("--devices", type=int, default=2)
     parser.add_argument("--port", type=int, default=19730)
     parser.add_argument("--stand-in", action="store_true", help="dry run without GPUs: see standin.py")
     arguments = parser.parse_args()
-    door.serve(work, arguments.devices, arguments.port, dict(checkpoint=arguments.checkpoint, stand_in=arguments.stand_in))
+    door.serve(work, arguments.devices, arguments.port, dict(checkpoint=arguments.checkpoint, stand_in=arguments.stand_in, worker=arguments.worker))

@@ -15,7 +15,7 @@ from .completeness import missing_names
 from .cpu_kernels import drop_expert_kernels, put_back, renew_tied_heads
 
 _NEEDED = ("initialize_layerwise_reload", "finalize_layerwise_reload", "get_layerwise_info", "_layerwise_process", "_place_kernel_tensors",
-           "initialize_online_processing", "restore_layer_on_meta", "is_deferred_attention_layer")
+           "initialize_online_processing", "restore_layer_on_meta")
 
 
 def layerwise_module() -> Optional[Any]:
@@ -63,7 +63,7 @@ class LayerwiseReload:
             self._dropped = drop_expert_kernels(self._model)
             for layer in self._model.modules():
                 info = self._info(layer)
-                if info.can_load() and info.load_numel >= info.load_numel_total > 0 and not self._layerwise.is_deferred_attention_layer(layer):
+                if info.can_load() and info.load_numel >= info.load_numel_total > 0 and not self._is_deferred(layer):
                     self._layerwise._layerwise_process(layer, info)
         self._layerwise.finalize_layerwise_reload(self._model, self._config)
         renew_tied_heads(self._model)
@@ -97,6 +97,11 @@ class LayerwiseReload:
 
     def _info(self, layer: Any) -> Any:
         return self._layerwise.get_layerwise_info(layer)
+
+    def _is_deferred(self, layer: Any) -> bool:
+        """Attention comes after all other layers. vLLM before 0.30 has no function that says which layers those are."""
+        says = getattr(self._layerwise, "is_deferred_attention_layer", None)
+        return bool(says(layer) if says else isinstance(layer, (self._layerwise.Attention, self._layerwise.MLAAttention)))
 
     @staticmethod
     def _noticed(layer: Any, info: Any) -> None:
