@@ -1,8 +1,13 @@
-"""A real vLLM with a dense model on one worker: filled, updated while it is asked, fed what must be refused, left alone by its sender."""
+"""A real vLLM with a dense model on one worker: filled, updated while it is asked, fed what must be refused, left alone by its sender, trained."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 from sending import Client, NativeRoutes, cut, kill_sender_in_the_middle, renamed, update, without
-from vllm_server import MODELS
+from vllm_server import MODELS, ROOT, VENV
 
 SERVED = ("qwen3", 1)
 VERSIONS = [MODELS / "qwen3" / version for version in ("v1", "v2", "v3")]
@@ -91,3 +96,21 @@ def test_without_room_to_stage_a_failure_leaves_torn_weights_and_the_next_update
     server.call("POST", "/reset_prefix_cache")
     server.call("POST", "/resume")
     assert server.version_served() == "v2"
+
+
+def test_the_rl_example_trains_it(server, tmp_path):
+    """Ten steps: the reward rises, each rollout is of the step's weights, and no step leaves anything behind in the trainer."""
+    result = tmp_path / "result.json"
+    command = [VENV / "bin" / "python", Path(__file__).parent / "rl_counted.py", result, VERSIONS[0], "--url", server.url, "--learning-rate", "0.001"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "python"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)
+    seen = json.loads(result.read_text())
+    steps, counted = seen["steps"], seen["counted"]
+    assert [step["version"] for step in steps] == [f"step-{number}" for number in range(10)] and weight_version(server) == "step-10"
+    assert steps[0]["reward"] < 0.65 and steps[-1]["reward"] > steps[0]["reward"] + 0.2, done.stdout
+    for step in steps:
+        assert step["difference"] < step["moved"] / 5, f"rollouts that are a step late would not be noticed: {step}"
+    assert all(has == counted[2] for has in counted[3:]), "the same threads, descriptors and shared memory from step 3 to step 10"
+    assert not is_paused(server)
