@@ -1,4 +1,4 @@
-// bench: server rendezvous hostpool os base
+// bench: server rendezvous hostpool checkpoint os base
 // A warm update from pool to engine memory, end to end on real processes, beside a plain loop that moves the same bytes with as many threads:
 // own share pool -> slot, others' shares into the slot, slot -> the engine's shard, one copy each.
 //   update_bench CKPT_ENGINE CHECKPOINT_DIR [RANKS [TP [ROUNDS [BUCKET_SIZE]]]]
@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/bytes.h"
+#include "checkpoint/checkpoint.h"
 #include "os/memory.h"
 #include "os/process.h"
 #include "os/shared_memory.h"
@@ -187,7 +188,18 @@ int run_rank(const Arguments& a, std::uint32_t rank) {
   return 0;
 }
 
+/// The port that `engine` has written to `port_file`. One that ends before has said why.
+std::string wait_for_port(Process& engine, const std::filesystem::path& port_file) {
+  for (const Deadline end = soon();; std::this_thread::sleep_for(std::chrono::milliseconds(20))) {
+    std::string port;
+    if (std::ifstream(port_file) >> port) return port;
+    if (const auto ended = need(engine.poll())) need(Status(StatusCode::unavailable, Scope::process, "the engine {}", ended->to_string()));
+    need(end.check("the engine's port"));
+  }
+}
+
 int run_all(const Arguments& a, int argc, char** argv) {
+  need(open_checkpoint(a.checkpoint));
   const auto store = need(StoreServer::start({.num_ranks = a.num_ranks}, soon()));
   std::vector<std::string> environment{fmt::format("UPDATE_BENCH_STORE_PORT={}", store->address().port)};
   std::vector<Process> processes;
@@ -196,10 +208,7 @@ int run_all(const Arguments& a, int argc, char** argv) {
     std::filesystem::remove(port_file);
     processes.push_back(need(Process::spawn({.command = {a.program, "engine", "--model", a.checkpoint, "--tp", std::to_string(a.tp), "--port", "0",
                                                          "--port-file", port_file.string(), "--quiet"}})));
-    std::string port;
-    for (const Deadline end = soon(); port.empty() && !end.passed(); std::this_thread::sleep_for(std::chrono::milliseconds(20)))
-      std::ifstream(port_file) >> port;
-    environment.push_back(fmt::format("UPDATE_BENCH_ENGINE_{}=http://127.0.0.1:{}", i, port));
+    environment.push_back(fmt::format("UPDATE_BENCH_ENGINE_{}=http://127.0.0.1:{}", i, wait_for_port(processes.back(), port_file)));
   }
   std::filesystem::remove(port_file);
   std::vector<Process> ranks;

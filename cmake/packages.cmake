@@ -1,5 +1,6 @@
 # Third-party libraries, one imported target each, named ckpt_3p::<name>. All are packages of Debian 12 and Ubuntu 24.04; scripts/setup installs them.
 find_package(PkgConfig REQUIRED)
+include(CheckCXXSourceCompiles)
 
 function(ckpt_package name)
   cmake_parse_arguments(ARG "" "PKG" "LIBS" ${ARGN})
@@ -25,6 +26,15 @@ ckpt_package(zmq PKG libzmq)                           # with cppzmq's header
 ckpt_package(msgpack)                                  # headers only
 target_compile_definitions(ckpt_3p_msgpack INTERFACE MSGPACK_NO_BOOST)
 ckpt_package(xxhash PKG libxxhash)
+# both distributions build it with the choice of registers at run time for x86-64; elsewhere there is no such header
+set(CMAKE_REQUIRED_LIBRARIES PkgConfig::PC_xxhash)
+check_cxx_source_compiles("#define XXH_STATIC_LINKING_ONLY
+#include <xxh_x86dispatch.h>
+int main() { XXH3_state_t state; XXH3_64bits_reset(&state); return static_cast<int>(XXH3_64bits_update(&state, \"\", 0)); }" CKPT_XXHASH_DISPATCH)
+unset(CMAKE_REQUIRED_LIBRARIES)
+if(CKPT_XXHASH_DISPATCH)
+  target_compile_definitions(ckpt_3p_xxhash INTERFACE CKPT_XXHASH_DISPATCH)
+endif()
 ckpt_package(zstd PKG libzstd)
 # compiled in both distributions; pkg-config gives the macros it was built with
 ckpt_package(httplib PKG cpp-httplib)

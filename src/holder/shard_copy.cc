@@ -1,13 +1,12 @@
 #include "holder/shard_copy.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cstring>
 #include <memory>
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "manifest/xxh3.h"
 
 namespace ckpt {
 namespace {

@@ -1,10 +1,9 @@
 #include "hostpool/unit_digests.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
 #include <utility>
+
+#include "manifest/xxh3.h"
 
 namespace ckpt {
 namespace {

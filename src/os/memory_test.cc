@@ -34,6 +34,17 @@ TEST(Populate, SharedMemoryToo) {
   EXPECT_EQ(resident_pages(memory.span()), 256u);
 }
 
+/// Address and offset agree modulo 2 MiB: else the kernel maps no huge page whole.
+TEST(SharedMemory, LiesAtHugePagesWhereItHasRoomForOne) {
+  const UniqueFd fd = create_memfd("test", 5 * MiB + 4096).value();
+  const Mapping whole = Mapping::shared(fd.get(), 5 * MiB + 4096, Access::read_write).value();
+  const Mapping other = Mapping::shared(fd.get(), 2 * MiB, Access::read_only).value();
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(whole.data()) % (2 * MiB), 0u);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(other.data()) % (2 * MiB), 0u);
+  whole.data()[2 * MiB - 1] = std::byte{42};
+  EXPECT_EQ(other.data()[2 * MiB - 1], std::byte{42});
+}
+
 TEST(Populate, NothingIsNoError) { EXPECT_OK(populate({}, 4)); }
 
 TEST(Memfd, CannotBeCutShortByThoseWhoMapIt) {

@@ -28,6 +28,18 @@ Status check_file_size_limit(std::uint64_t bytes) {
 
 Status unmapped(std::uint64_t bytes) { return errno_status(errno, fmt::format("map {} bytes", bytes)); }
 
+/// `bytes` (whole pages) of private memory at a multiple of 2 MiB: huge pages, of shared memory too, are mapped whole only where address and offset
+/// agree modulo their size.
+Result<std::byte*> reserve(std::uint64_t bytes) {
+  void* raw = ::mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) return unmapped(bytes);
+  auto* begin = static_cast<std::byte*>(raw);
+  const std::uint64_t before = align_up(reinterpret_cast<std::uint64_t>(begin), kHugePage) - reinterpret_cast<std::uint64_t>(begin);
+  if (before > 0) ::munmap(begin, before);
+  if (before < kHugePage) ::munmap(begin + before + bytes, kHugePage - before);
+  return begin + before;
+}
+
 }  // namespace
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
@@ -43,22 +55,25 @@ Mapping::~Mapping() {
 Result<Mapping> Mapping::shared(int fd, std::uint64_t bytes, Access access) {
   CKPT_FAULT_POINT("sys.mmap");
   const int protection = access == Access::read_only ? PROT_READ : PROT_READ | PROT_WRITE;
-  void* data = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
-  if (data == MAP_FAILED) return unmapped(bytes);
+  void* place = nullptr;
+  if (bytes >= kHugePage) {
+    CKPT_ASSIGN_OR_RETURN(place, reserve(align_up(bytes, 4 * KiB)));
+  }
+  void* data = ::mmap(place, bytes, protection, MAP_SHARED | (place != nullptr ? MAP_FIXED : 0), fd, 0);
+  if (data == MAP_FAILED) {
+    const Status status = unmapped(bytes);
+    if (place != nullptr) ::munmap(place, align_up(bytes, 4 * KiB));
+    return status;
+  }
   return Mapping(static_cast<std::byte*>(data), bytes);
 }
 
 Result<Mapping> Mapping::anonymous(std::uint64_t bytes) {
   CKPT_FAULT_POINT("sys.mmap");
   const std::uint64_t wanted = align_up(bytes, kHugePage);
-  void* raw = ::mmap(nullptr, wanted + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (raw == MAP_FAILED) return unmapped(wanted);
-  auto* begin = static_cast<std::byte*>(raw);
-  const std::uint64_t before = align_up(reinterpret_cast<std::uint64_t>(begin), kHugePage) - reinterpret_cast<std::uint64_t>(begin);
-  if (before > 0) ::munmap(begin, before);
-  if (before < kHugePage) ::munmap(begin + before + wanted, kHugePage - before);
-  wish_huge_pages({begin + before, wanted});
-  return Mapping(begin + before, wanted);
+  CKPT_ASSIGN_OR_RETURN(std::byte* const data, reserve(wanted));
+  wish_huge_pages({data, wanted});
+  return Mapping(data, wanted);
 }
 
 Result<UniqueFd> create_memfd(const char* name, std::uint64_t bytes) {

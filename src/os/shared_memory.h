@@ -21,7 +21,7 @@ class Mapping {
   Mapping& operator=(Mapping&& other) noexcept;
   ~Mapping();
 
-  /// The first `bytes` of `fd`, shared.
+  /// The first `bytes` of `fd`, shared. At a multiple of 2 MiB where they are as many: `fd` may have huge pages.
   [[nodiscard]] static Result<Mapping> shared(int fd, std::uint64_t bytes, Access access);
   /// Private zero pages at a multiple of 2 MiB, marked for huge pages; not populated.
   [[nodiscard]] static Result<Mapping> anonymous(std::uint64_t bytes);

@@ -1,12 +1,11 @@
-#define XXH_INLINE_ALL
 #include "receiver/slot_view.h"
 
 #include <fcntl.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <limits>
 
+#include "manifest/xxh3.h"
 #include "os/fd_passing.h"
 #include "os/socket.h"
 

@@ -81,6 +81,7 @@ Status UpdateSession::step(Stage stage, const char* what, Status (UpdateSession:
   span.end();
   if (std::string_view(what) != "transfer") totals_[static_cast<std::size_t>(stage)].busy += Clock::real().now() - begin;
   CKPT_RETURN_IF_ERROR(end_where_failed(*server_.group_, mine, ckpt::name(stage)));
+  const Span waiting(stage, "wait for the other ranks");
   const Status agreed = server_.group_->agree(what, mine, deadline_);
   return agreed.at_stage(ckpt::name(stage));
 }
