@@ -44,9 +44,9 @@ def request(sockets):
 
 def first_token():
     if route == "sglang":
-        post("/generate", {"input_ids": [5, 6, 7], "sampling_params": {"max_new_tokens": 1}})
+        post("/generate", {"input_ids": [5, 6, 7], "sampling_params": {"max_new_tokens": 1, "temperature": 0}})
     else:
-        post("/v1/completions", {"model": "model", "prompt": [5, 6, 7], "max_tokens": 1})
+        post("/v1/completions", {"model": "model", "prompt": [5, 6, 7], "max_tokens": 1, "temperature": 0})
 
 
 ps = ParameterServer(auto_pg=True)
