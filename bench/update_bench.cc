@@ -119,7 +119,7 @@ class PlainLoop {
 
 struct Times {
   std::vector<double> whole;
-  std::map<std::string, std::vector<double>> steps;  // spans of rank 0 by name
+  std::map<std::string, std::vector<double>> steps;  // spans of rank 0 by stage and name
   std::vector<double> offers;                        // of single buckets
 };
 
@@ -129,13 +129,13 @@ void print(const Arguments& a, const UpdateReport& report, const Times& times, c
   std::printf("%s in %u tensors, %u ranks, %u engines of TP %u, %u frames, %u slots of %s, lane %s; medians of %zu warm updates\n",
               format_bytes(report.checkpoint_bytes).c_str(), report.num_tensors, a.num_ranks, report.num_engines, a.tp, report.num_frames,
               report.num_slots, format_bytes(report.slot_bytes).c_str(), report.lane.c_str(), times.whole.size());
-  std::printf("  %-28s %9.2f ms\n", "plain loop, same bytes", loop * 1e3);
-  std::printf("  %-28s %9.2f ms   %.2f of the loop\n", "whole update", whole * 1e3, whole / loop);
+  std::printf("  %-42s %9.2f ms\n", "plain loop, same bytes", loop * 1e3);
+  std::printf("  %-42s %9.2f ms   %.2f of the loop\n", "whole update", whole * 1e3, whole / loop);
   for (const auto& [name, values] : times.steps) {
-    std::printf("    %-26s %9.2f ms\n", name.c_str(), median(values) * 1e3);
+    std::printf("    %-40s %9.2f ms\n", name.c_str(), median(values) * 1e3);
   }
-  std::printf("  %-28s %9.1f us\n", "one bucket's hand-over", median(times.offers) * 1e6);
-  std::printf("  %-28s %9.1f MiB (most of any rank)\n", "heap beside pool and slots", static_cast<double>(report.own_heap_bytes) / (1 << 20));
+  std::printf("  %-42s %9.1f us\n", "one bucket's hand-over", median(times.offers) * 1e6);
+  std::printf("  %-42s %9.1f MiB (most of any rank)\n", "heap beside pool and slots", static_cast<double>(report.own_heap_bytes) / (1 << 20));
 }
 
 void add_spans(Times& times) {
@@ -145,7 +145,7 @@ void add_spans(Times& times) {
     if (event.frame >= 0) {
       if (event.stage == Stage::handover) times.offers.push_back(spent);
     } else {
-      sums[event.what] += spent;
+      sums[fmt::format("{}: {}", name(event.stage), event.what)] += spent;
     }
   }
   for (const auto& [name, spent] : sums) times.steps[name].push_back(spent);
