@@ -11,7 +11,7 @@ A sender that is not ours looks at the HTTP status alone: for it the error is ra
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Type
 
 from .. import _receiver
 from .._door import answer
@@ -20,12 +20,12 @@ from .model_update import ModelUpdate, is_torn
 _log = logging.getLogger("vllm.ckpt_engine")
 
 
-def run_update(worker: Any, address: str, raises: bool = True) -> Dict[str, Any]:
+def run_update(worker: Any, address: str, raises: bool = True, make_update: Type[ModelUpdate] = ModelUpdate) -> Dict[str, Any]:
     """One update call of a vLLM worker. With `raises`, what went wrong is raised where the sender is known not to be ours; else it is part of the
     answer."""
     from ..worker import device_index, serve
 
-    update = ModelUpdate(worker)
+    update = make_update(worker)
     try:
         with _receiver.Receiver(address) as receiver:
             try:

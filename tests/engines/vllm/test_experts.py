@@ -17,6 +17,9 @@ def ensure(server, version: str) -> None:
 
 
 def test_filled_while_it_starts(server):
+    (refused, said), (taken, output) = server.filled
+    assert refused != 0 and "incomplete update: 1 tensors did not come: model.layers.1.self_attn.k_proj.weight" in said, said
+    assert taken == 0, output
     assert server.version_served() == "v1"
 
 

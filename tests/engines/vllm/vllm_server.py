@@ -40,10 +40,12 @@ class VllmServer:
             self._process = subprocess.Popen([HERE / "serve", MODELS / model / "v1", self.url.rpartition(":")[2], str(tp), *options], stdout=out, stderr=out,
                                              env={**os.environ, "WORKER_EXTENSION": "vllm_test_extension.TestExtension", **environment}, start_new_session=True)
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, check=lambda: None) -> None:
+        """`check` is called meanwhile, and raises where waiting is of no use."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             assert self._process.poll() is None, f"vLLM ended while it started:\n{self.log.read_text()[-4000:]}"
+            check()
             try:
                 if self.call("GET", "/health", seconds=5)[0] == 200:
                     return
