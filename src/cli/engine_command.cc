@@ -1,6 +1,7 @@
 // `ckpt-engine engine`: an engine that only holds weights. `engine-worker` is its worker process.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include "base/log.h"
@@ -46,8 +47,9 @@ Status run_engine(const EngineArguments& arguments, const CommonOptions& common)
   options.update_timeout = common.settings.duration("post_timeout");
   options.heartbeat_interval = common.settings.duration("heartbeat_interval");
   options.heartbeat_timeout = common.settings.duration("heartbeat_timeout");
-  options.worker_command = {own_executable(), "engine-worker", "--log-level", common.quiet ? "error" : common.settings.text("log_level"),
-                            "--control-fd"};
+  // What stands before the command would be /proc/self/exe itself.
+  const std::string program = options.worker_prefix.empty() ? own_executable() : std::filesystem::read_symlink(own_executable()).string();
+  options.worker_command = {program, "engine-worker", "--log-level", common.quiet ? "error" : common.settings.text("log_level"), "--control-fd"};
   return run_holder(options, interrupt, [&](const HolderAddress& address) { print_address(address, common, options.tp); });
 }
 
@@ -67,6 +69,9 @@ CommandRunner add_engine(CLI::App& app, CommonOptions& common) {
   command->add_option("--uds", holder.unix_socket, "Unix socket to serve the same HTTP on");
   command->add_option("--load-format", arguments->load_format, "dummy: start without weights; ckpt_engine: fetch them from a running server")
       ->capture_default_str();
+  command->add_option("--worker-prefix", holder.worker_prefix,
+                      "Words before each worker's command, {rank} its number, as in \"numactl --cpunodebind={rank}\"; they must end in running it in "
+                      "their own place");
   command->add_flag("--wait-for-initial-weights", holder.wait_for_initial_weights, "GET /health answers 503 until the first update has succeeded");
   command->add_flag("--in-place", holder.in_place, "Keep one copy of the weights instead of two: an update that fails leaves nothing whole");
   add_common_options(*command, common, {"api_key", "heartbeat_interval", "heartbeat_timeout", "post_timeout"});

@@ -74,7 +74,7 @@ WorkerSpec HolderFront::spec_of(std::uint32_t rank) const {
   WorkerSpec spec;
   spec.rank = rank;
   spec.tp = options_.tp;
-  spec.command = options_.worker_command;
+  spec.command = prefixed_command(options_.worker_prefix, rank, options_.worker_command);
   spec.fds = {memory_.model.get()};
   for (const UniqueFd& arena : memory_.arenas[rank]) spec.fds.push_back(arena.get());
   spec.model_bytes = memory_.model_bytes;

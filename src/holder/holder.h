@@ -26,6 +26,7 @@ struct HolderOptions {
   Duration heartbeat_interval = std::chrono::seconds(1);
   Duration heartbeat_timeout = std::chrono::seconds(10);
   std::vector<std::string> worker_command;  ///< starts a worker; the number of its control descriptor is appended
+  std::string worker_prefix;                ///< words before that command, "{rank}" in them is the worker's; empty: none
 };
 
 /// Where the engine listens.

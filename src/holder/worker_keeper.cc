@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <sstream>
 
 #include "base/log.h"
 #include "os/threads.h"
@@ -16,6 +17,18 @@ constexpr Duration kFirstPause = std::chrono::milliseconds(50);
 constexpr Duration kLongestPause = std::chrono::seconds(5);
 
 }  // namespace
+
+std::vector<std::string> prefixed_command(const std::string& prefix, std::uint32_t rank, const std::vector<std::string>& command) {
+  constexpr std::string_view kRank = "{rank}";
+  std::vector<std::string> words;
+  std::istringstream text(prefix);
+  for (std::string word; text >> word;) {
+    for (std::size_t at = word.find(kRank); at != std::string::npos; at = word.find(kRank)) word.replace(at, kRank.size(), std::to_string(rank));
+    words.push_back(std::move(word));
+  }
+  words.insert(words.end(), command.begin(), command.end());
+  return words;
+}
 
 WorkerKeeper::WorkerKeeper(WorkerSpec spec, WorkerListener& listener) : spec_(std::move(spec)), listener_(listener) {}
 

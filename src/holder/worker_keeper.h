@@ -34,6 +34,10 @@ struct WorkerSpec {
   Duration heartbeat_timeout = std::chrono::seconds(10);
 };
 
+/// `command` behind the words of `prefix`, each "{rank}" in which is replaced. The prefix must run it in its own place (exec): its process is the
+/// worker.
+[[nodiscard]] std::vector<std::string> prefixed_command(const std::string& prefix, std::uint32_t rank, const std::vector<std::string>& command);
+
 /// Owns the process and the thread that started it (which must live as long as the process: see ProcessOptions::death_signal).
 /// Threads: any. Invariant: every update that start_update accepted ends in on_outcome or on_lost.
 class WorkerKeeper {

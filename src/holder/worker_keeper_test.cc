@@ -82,5 +82,11 @@ TEST(WorkerKeeper, KillsOnDemandAndSaysWhy) {
   EXPECT_THAT(recorder.wait_for_losses(1).at(0), Is(StatusCode::unavailable, HasSubstr("was ended: the test wants it")));
 }
 
+TEST(PrefixedCommand, PutsTheWorkersNumberIntoEachWord) {
+  using Words = std::vector<std::string>;
+  EXPECT_EQ(prefixed_command("", 3, {"worker", "{rank}"}), (Words{"worker", "{rank}"}));
+  EXPECT_EQ(prefixed_command(" on  gpu{rank}:{rank} ", 12, {"worker"}), (Words{"on", "gpu12:12", "worker"}));
+}
+
 }  // namespace
 }  // namespace ckpt

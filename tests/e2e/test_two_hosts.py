@@ -1,6 +1,7 @@
 """Two hosts of two ranks each, as network namespaces: launched on both, joined by a store and a collective over TCP."""
 
 import json
+import os
 import subprocess
 import time
 
@@ -65,6 +66,24 @@ def test_one_engine_of_ranks_on_both_hosts_takes_two_versions(world, hosts):
         weights = engine.weights()
         assert (weights["version"], weights["tp"]) == (version, 4)
         assert reported(weights) == expected(path, 4)
+    assert world.left_over() == []
+
+
+def test_one_engine_with_workers_on_both_hosts_takes_two_versions(world, hosts, tmp_path):
+    """Workers 2 and 3 run on host B, where alone they can reach the sockets of B's ranks: abstract names live in one network namespace."""
+    place = tmp_path / "place"
+    place.write_text(f"#!/bin/sh\nrank=$1; shift\n[ $rank -lt 2 ] || exec {' '.join(hosts.on_b([]))} \"$@\"\nexec \"$@\"\n")
+    place.chmod(0o755)
+    checkpoints = {version: world.checkpoint(version, "tiny-qwen3-moe", seed) for version, seed in (("v1", 1), ("v2", 2))}
+    engine = world.engine(checkpoints["v1"], 4, "--worker-prefix", f"{place} {{rank}}")
+    networks = [os.readlink(f"/proc/{pid}/ns/net") for pid in engine.workers()]
+    assert len(networks) == 4 and len(set(networks)) == 2
+    for version, path in checkpoints.items():
+        before = hosts.received_bytes()
+        report = expect_success(update(world, hosts, path, version, 4, "--json", "--verify", "--socket-dir", "abstract", UCX_TLS="tcp"))
+        assert (report["ranks"], report["engines"], report["lane"]) == (4, 1, "ucx tcp")
+        assert hosts.received_bytes() - before > report["checkpoint_bytes"]
+        assert engine.weights()["version"] == version and reported(engine.weights()) == expected(path, 4)
     assert world.left_over() == []
 
 
