@@ -8,7 +8,7 @@
 
 #include "base/options.h"
 #include "capi/operation.h"
-#include "server/membership.h"
+#include "server/joined_group.h"
 #include "server/parameter_server.h"
 
 /// Threads: one caller at a time. The members below `work_` are the server's thread's alone.

@@ -13,7 +13,7 @@
 #include "os/abort_relay.h"
 #include "os/error.h"
 #include "os/wait_fd.h"
-#include "server/membership.h"
+#include "server/joined_group.h"
 #include "server/parameter_server.h"
 
 namespace ckpt {
@@ -111,7 +111,7 @@ Status run_update_rank(const UpdateArguments& arguments, const CommonOptions& co
   if (place) set_log_prefix(fmt::format("rank {}", rank));
   if (!arguments.trace_file.empty()) EventRecorder::global().keep_all(true);
   CKPT_FAULT_POINT("rank.begin");
-  CKPT_ASSIGN_OR_RETURN(Membership membership, join_as_rank(common.settings, place, deadline, interrupt));
+  CKPT_ASSIGN_OR_RETURN(JoinedGroup membership, join_as_rank(common.settings, place, deadline, interrupt));
   Group& group = *membership.group;
   const bool silent = rank != 0 || common.quiet || common.json;
   auto progress = std::make_unique<Progress>(silent ? Progress::Mode::silent : on_terminal() ? Progress::Mode::bars : Progress::Mode::lines);

@@ -88,6 +88,8 @@ def held_in_hand_over(world):
 def test_the_front_of_an_engine(loaded, number):
     process = held_in_hand_over(loaded)
     front = loaded.engines[0].process
+    workers = children(front.pid)
+    assert len(workers) == 2
     front.send_signal(number)
     ended = finish(process, LIMIT_S * 2 * SLOW + 20)
     one_error(ended)
@@ -95,7 +97,6 @@ def test_the_front_of_an_engine(loaded, number):
         front.send_signal(signal.SIGCONT)
         expect_whole(loaded, {"v1", "v2"})
         return
-    workers = children(front.pid)
     front.wait(timeout=10)
     wait_for(lambda: not any(os.path.exists(f"/proc/{worker}") for worker in workers), "the workers to end with their front")
     assert loaded.left_over() == []

@@ -124,6 +124,12 @@ class Planted(unittest.TestCase):
         self.assertEqual(len(found), 2, found)
         self.assertIn("src/os/b.cc:1: kPieces is also in src/os/a.cc:1", found[0])
 
+    def test_types_that_headers_of_two_libraries_name_alike(self):
+        files = {**CLEAN, "src/os/seat.h": "/// A seat.\n#pragma once\nclass Seat {\n};\n"}
+        other = "/// Another.\n#pragma once\nstruct Seat final : Base {\n};\nclass Seat;\n"
+        self.assertEqual(problems_of(files), [])
+        self.assertEqual([problem.split(": ")[0] for problem in problems_of({**files, "src/plan/seat.h": other})], ["src/plan/seat.h:3"])
+
     def test_file_that_is_too_long(self):
         self.expect("src/os/file.cc", '#include "os/file.h"\n' + "int x;\n" * 400, "401 lines")
 

@@ -10,6 +10,7 @@ MEANINGLESS_TYPE = re.compile(r"^\s*(?:class|struct)\s+\w*(?:Manager|Utils?|Help
 LEFT_OVER = re.compile(r"\bTODO\b|\bFIXME\b|\bXXX\b|\bHACK\b")
 READS_ENVIRONMENT = re.compile(r"\b(?:secure_)?getenv\s*\(")
 OF_A_SOURCE_FILE = re.compile(r"^(?:static |inline )?constexpr [^({=;]*?\b(k[A-Z]\w*)\b|^(?:struct|class) (\w+)[^;]*\{")
+TYPE_OF_A_HEADER = re.compile(r"^(?:class|struct|enum class) (?:\[\[\w+\]\] )?(\w+)[^;]*\{")
 MOST_SOURCES_OF_HEAVY = 4  # that compile a heavy header because one of ours includes it
 MOST_LINES = 400  # a header is meant to have 80, a source 150
 
@@ -126,6 +127,17 @@ def text(tree: Tree):
                 yield f"{file.path}:{number}: the environment is read through base/options.h only"
 
 
+def unique_types(tree: Tree):
+    """Types of headers have names of their own in the whole tree: all lie in one namespace, and the linker takes one of two functions of the same name."""
+    first: dict[str, str] = {}
+    for file in tree.files:
+        for number, line in enumerate(file.lines if file.is_header else [], 1):
+            if match := TYPE_OF_A_HEADER.match(line):
+                where = first.setdefault(match.group(1), f"{file.path}:{number}")
+                if where != f"{file.path}:{number}" and not where.startswith(file.path + ":"):
+                    yield f"{file.path}:{number}: {match.group(1)} is also in {where}: give it a name of its own"
+
+
 def unique_names(tree: Tree):
     """Constants and types of source files have names of their own within a library: some builds compile its sources in groups."""
     first: dict[tuple[str, str], str] = {}
@@ -140,4 +152,4 @@ def unique_names(tree: Tree):
                     yield f"{file.path}:{number}: {name} is also in {where}: give it a name of its own"
 
 
-ALL = (layers, includes, cycles, headers, text, unique_names)
+ALL = (layers, includes, cycles, headers, text, unique_types, unique_names)

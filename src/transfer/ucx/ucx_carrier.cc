@@ -31,7 +31,7 @@ std::uint64_t answer_tag(std::uint64_t tag, std::uint32_t receiver) { return ((t
 
 /// A transfer under way. Touched by one thread at a time: the plug-in's, and between offer and answer a copier's.
 struct UcxCarrier::Running {
-  Transfer transfer;
+  UcxTransfer transfer;
   MemoryOffer offer{};
   std::uint8_t answer = 0;  // 1: the bytes were read
   int num_open = 1;         // messages that must end before the transfer has
@@ -96,7 +96,7 @@ Status UcxCarrier::connect_ucx(Group& group, const std::string& tls, bool tls_is
 Status UcxCarrier::greet(Group& group, Deadline deadline) {
   const auto work = std::make_shared<UcxWork>(2 * (group.size() - 1));
   const auto bytes = std::make_shared<Bytes>(2 * std::size_t{group.size()});  // shared with messages that outlive a wait that fails
-  std::vector<Transfer> transfers;
+  std::vector<UcxTransfer> transfers;
   for (std::uint32_t peer = 0; peer < group.size(); ++peer) {
     if (peer == rank_) continue;
     const auto ended = [work, bytes, peer](const Status& status) { work->transfer_ended(status.with_note("connect to rank {}", peer)); };
@@ -113,17 +113,17 @@ Status UcxCarrier::greet(Group& group, Deadline deadline) {
   return flushed->wait(deadline, group.failed());
 }
 
-bool UcxCarrier::copies_once(const Transfer& transfer) const {
+bool UcxCarrier::copies_once(const UcxTransfer& transfer) const {
   if (transfer.bytes < kOneCopyFromBytes) return false;
   return transfer.is_receive ? peers_.memory(transfer.peer) != nullptr : peers_.read_by(transfer.peer);
 }
 
-void UcxCarrier::add_messages(std::vector<CkptUcxOp>& ops, Transfer transfer) {
+void UcxCarrier::add_messages(std::vector<CkptUcxOp>& ops, UcxTransfer transfer) {
   using Step = Message::Step;
   const bool once = copies_once(transfer);
   auto running = std::make_shared<Running>();
   running->transfer = std::move(transfer);
-  const Transfer& of = running->transfer;
+  const UcxTransfer& of = running->transfer;
   const auto add = [&](int kind, std::uint64_t tag, void* buffer, std::size_t bytes, Step step) {
     ops.push_back({kind, of.peer, tag, buffer, bytes, new Message{this, running, step}});
   };
@@ -135,15 +135,15 @@ void UcxCarrier::add_messages(std::vector<CkptUcxOp>& ops, Transfer transfer) {
   add(CKPT_UCX_SEND, of.tag | kOfferTag, &running->offer, sizeof running->offer, Step::offer_sent);
 }
 
-void UcxCarrier::start(std::vector<Transfer> transfers) {
+void UcxCarrier::start(std::vector<UcxTransfer> transfers) {
   std::vector<CkptUcxOp> ops;
-  for (Transfer& transfer : transfers) add_messages(ops, std::move(transfer));
+  for (UcxTransfer& transfer : transfers) add_messages(ops, std::move(transfer));
   if (!ops.empty()) api_->post(ucx_, ops.data(), ops.size());
 }
 
 /// On a copier's thread, after the owner's offer.
 void UcxCarrier::copy(const std::shared_ptr<Running>& running) {
-  const Transfer& of = running->transfer;
+  const UcxTransfer& of = running->transfer;
   if (running->offer.bytes != of.bytes)
     running->failure =
         Status(StatusCode::internal, Scope::peer, "rank {} offers {} bytes where {} are expected", of.peer, running->offer.bytes, of.bytes);
@@ -207,7 +207,7 @@ void UcxCarrier::unregister_buffer(std::span<std::byte> buffer) noexcept {
   std::erase_if(windows_, [&](const Window& window) { return window.buffer.data() == buffer.data(); });
 }
 
-MemoryOffer UcxCarrier::offer_of(const Transfer& transfer) {
+MemoryOffer UcxCarrier::offer_of(const UcxTransfer& transfer) {
   MemoryOffer offer{std::bit_cast<std::uint64_t>(transfer.buffer), transfer.bytes};
   const MutexLock lock(windows_mutex_);
   for (const Window& window : windows_) {

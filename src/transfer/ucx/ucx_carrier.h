@@ -26,7 +26,7 @@ inline constexpr std::uint32_t kMaxRanks = 4096;
 
 /// Both sides name the same tag, at most 62 bits, never used twice; its lowest 12 bits are the sender's rank. `ended` is called exactly once, from a
 /// thread of the carrier; it must not block.
-struct Transfer {
+struct UcxTransfer {
   bool is_receive;
   std::uint32_t peer;
   std::uint64_t tag;
@@ -45,7 +45,7 @@ class UcxCarrier {
 
   /// Collective, once: addresses and tickets travel through the group. unsupported: no plug-in, or no UCX.
   [[nodiscard]] Status connect(Group& group, const UcxOptions& options, Deadline deadline);
-  void start(std::vector<Transfer> transfers);
+  void start(std::vector<UcxTransfer> transfers);
   [[nodiscard]] Status register_buffer(std::span<std::byte> buffer, int fd) CKPT_EXCLUDES(windows_mutex_);
   void unregister_buffer(std::span<std::byte> buffer) noexcept CKPT_EXCLUDES(windows_mutex_);
   void abort(const Status& reason) noexcept;
@@ -63,9 +63,9 @@ class UcxCarrier {
 
   [[nodiscard]] Status connect_ucx(Group& group, const std::string& tls, bool tls_is_fixed, Deadline deadline);
   [[nodiscard]] Status greet(Group& group, Deadline deadline);
-  [[nodiscard]] bool copies_once(const Transfer& transfer) const;
-  [[nodiscard]] MemoryOffer offer_of(const Transfer& transfer) CKPT_EXCLUDES(windows_mutex_);
-  void add_messages(std::vector<CkptUcxOp>& ops, Transfer transfer);
+  [[nodiscard]] bool copies_once(const UcxTransfer& transfer) const;
+  [[nodiscard]] MemoryOffer offer_of(const UcxTransfer& transfer) CKPT_EXCLUDES(windows_mutex_);
+  void add_messages(std::vector<CkptUcxOp>& ops, UcxTransfer transfer);
   void copy(const std::shared_ptr<Running>& running);
   void message_ended(const Message& message, const Status& status);
   [[nodiscard]] Status status_of(int outcome, std::uint32_t peer, const char* text) const;

@@ -22,7 +22,7 @@ class UcxCollective final : public Collective {
     if (unit_bytes.size() != num_ranks_)
       return Status(StatusCode::invalid_argument, Scope::operation, "all-gather of {} units in a group of {}", unit_bytes.size(), num_ranks_);
     const std::uint64_t own_bytes = unit_bytes[rank_];
-    std::vector<Transfer> transfers;
+    std::vector<UcxTransfer> transfers;
     for (std::uint32_t step = 1; step < num_ranks_; ++step) {
       const std::uint32_t from = (rank_ + num_ranks_ - step) % num_ranks_;
       const std::uint32_t to = (rank_ + step) % num_ranks_;
@@ -30,7 +30,7 @@ class UcxCollective final : public Collective {
       if (own_bytes > 0) transfers.push_back({false, to, tag(0, rank_), base + offset_of(unit_bytes, rank_), own_bytes, {}});
     }
     const auto work = std::make_shared<UcxWork>(transfers.size());
-    for (Transfer& transfer : transfers) transfer.ended = [work](const Status& status) { work->transfer_ended(status); };
+    for (UcxTransfer& transfer : transfers) transfer.ended = [work](const Status& status) { work->transfer_ended(status); };
     return start(work, std::move(transfers));
   }
 
@@ -45,11 +45,11 @@ class UcxCollective final : public Collective {
     const bool receives = place > 0;
     const bool sends = place + 1 < num_ranks_;
     const auto work = std::make_shared<UcxWork>(num_chunks * ((receives ? 1u : 0u) + (sends ? 1u : 0u)));
-    std::vector<Transfer> transfers;
+    std::vector<UcxTransfer> transfers;
     for (std::uint64_t chunk = 0; chunk < num_chunks; ++chunk) {
       std::byte* at = buffer.data() + chunk * chunk_bytes_;
       const std::uint64_t bytes = std::min<std::uint64_t>(chunk_bytes_, buffer.size() - chunk * chunk_bytes_);
-      const Transfer send{false, (rank_ + 1) % num_ranks_, tag(chunk, rank_), at, bytes, [work](const Status& s) { work->transfer_ended(s); }};
+      const UcxTransfer send{false, (rank_ + 1) % num_ranks_, tag(chunk, rank_), at, bytes, [work](const Status& s) { work->transfer_ended(s); }};
       const std::uint32_t previous = (rank_ + num_ranks_ - 1) % num_ranks_;
       if (receives) transfers.push_back({true, previous, tag(chunk, previous), at, bytes, sends ? pass_on(send, work) : send.ended});
       if (!receives && sends) transfers.push_back(send);
@@ -72,7 +72,7 @@ class UcxCollective final : public Collective {
   [[nodiscard]] std::uint64_t tag(std::uint64_t chunk, std::uint32_t sender) const { return (sequence_ << 36) | (chunk << 12) | sender; }
 
   /// What follows a receive in the chain: the send of the same chunk.
-  std::function<void(const Status&)> pass_on(Transfer send, std::shared_ptr<UcxWork> work) {
+  std::function<void(const Status&)> pass_on(UcxTransfer send, std::shared_ptr<UcxWork> work) {
     return [this, send = std::move(send), work = std::move(work)](const Status& status) {
       if (status.ok())
         carrier_.start({send});
@@ -82,7 +82,7 @@ class UcxCollective final : public Collective {
     };
   }
 
-  Result<std::unique_ptr<Work>> start(std::shared_ptr<UcxWork> work, std::vector<Transfer> transfers) {
+  Result<std::unique_ptr<Work>> start(std::shared_ptr<UcxWork> work, std::vector<UcxTransfer> transfers) {
     sequence_ = (sequence_ + 1) % (std::uint64_t{1} << 26);
     carrier_.start(std::move(transfers));
     return std::unique_ptr<Work>(std::make_unique<SharedUcxWork>(std::move(work)));

@@ -1,4 +1,4 @@
-#include "server/membership.h"
+#include "server/joined_group.h"
 
 #include "server/session_dirs.h"
 
@@ -21,9 +21,9 @@ Status free_waiting_workers(const Settings& settings, Deadline deadline) {
   return recover_sessions(sessions.journal_dir, deadline).status();
 }
 
-Result<Membership> join_as_rank(const Settings& settings, const std::optional<LauncherEnvironment>& place, Deadline deadline,
-                                const AbortSignal& interrupt) {
-  Membership membership;
+Result<JoinedGroup> join_as_rank(const Settings& settings, const std::optional<LauncherEnvironment>& place, Deadline deadline,
+                                 const AbortSignal& interrupt) {
+  JoinedGroup membership;
   if (!place || (place->num_ranks == 1 && !place->store_is_hosted)) {
     membership.group = solitary_group();
   } else {

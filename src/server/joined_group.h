@@ -11,7 +11,7 @@
 
 namespace ckpt {
 
-struct Membership {
+struct JoinedGroup {
   std::unique_ptr<StoreServer> store;  ///< on rank 0, where nobody else hosts it; must outlive the group
   std::unique_ptr<Group> group;
 };
@@ -21,8 +21,8 @@ struct Membership {
 
 /// Joins the group that `place` tells of, or makes a group of one. Frees waiting workers, on the first rank of a host. Errors as StoreServer::start
 /// and join_group.
-[[nodiscard]] Result<Membership> join_as_rank(const Settings& settings, const std::optional<LauncherEnvironment>& place, Deadline deadline,
-                                              const AbortSignal& interrupt);
+[[nodiscard]] Result<JoinedGroup> join_as_rank(const Settings& settings, const std::optional<LauncherEnvironment>& place, Deadline deadline,
+                                               const AbortSignal& interrupt);
 
 /// Where this rank runs the store: waits a few seconds for the others to leave, who need it until then. A rank that has left, or failed, calls it
 /// last.
