@@ -150,41 +150,51 @@ class TimedContext:
         return TimedSocket(self.context.socket(kind), self.timeline)
 
 
-def receive_as_published(timeline, address: str, device: int, run, post_hook) -> None:
+def published_worker():
     import zmq
     from checkpoint_engine.worker import update_weights_from_ipc
 
-    update_weights_from_ipc(TimedContext(zmq.Context.instance(), timeline), address, device_id=device, run=run, post_hook=post_hook)
+    def receive(timeline, address: str, device: int, run, post_hook) -> None:
+        update_weights_from_ipc(TimedContext(zmq.Context.instance(), timeline), address, device_id=device, run=run, post_hook=post_hook)
+
+    return receive
 
 
-def receive_as_ours(timeline, address: str, device: int, run, post_hook) -> None:
-    from ckpt_engine import _receiver
+def our_worker():
+    from ckpt_engine import _receiver, _views  # noqa: F401  the latter at the first update else
     from ckpt_engine.worker import serve
 
     class TimedReceiver(_receiver.Receiver):
+        def __init__(self, address: str, timeline):
+            super().__init__(address)
+            self.timeline = timeline
+
         def next(self) -> int:
             begin = now()
             kind = super().next()
-            timeline.connected = timeline.connected or now()
-            timeline.spent["wait"] += now() - begin
+            self.timeline.connected = self.timeline.connected or now()
+            self.timeline.spent["wait"] += now() - begin
             return kind
 
         def placements(self):
             begin = now()
             placed = super().placements()
-            timeline.spent["unpickle"] += now() - begin
+            self.timeline.spent["unpickle"] += now() - begin
             return placed
 
         def answer(self, error=None) -> None:
             super().answer(error)
-            if timeline.loaded_since_answer:
-                timeline.last_answer, timeline.loaded_since_answer = now(), False
+            if self.timeline.loaded_since_answer:
+                self.timeline.last_answer, self.timeline.loaded_since_answer = now(), False
 
-    with TimedReceiver(address) as receiver:
-        serve(receiver, device, run, None, post_hook)
+    def receive(timeline, address: str, device: int, run, post_hook) -> None:
+        with TimedReceiver(address, timeline) as receiver:
+            serve(receiver, device, run, None, post_hook)
+
+    return receive
 
 
-RECEIVE = {"published": receive_as_published, "ours": receive_as_ours}
+WORKERS = {"published": published_worker, "ours": our_worker}  # each imports, and gives what takes one update
 
 
 class GpuWorker:
@@ -198,7 +208,7 @@ class GpuWorker:
         self.cuda, self.device = torch.cuda, "cpu" if options["stand_in"] else f"cuda:{rank}"
         self.cuda.set_device(rank)
         torch.zeros(1, device=self.device)
-        self.receive, self.torch, self.rank, self.options = RECEIVE[options["worker"]], torch, rank, options
+        self.receive, self.torch, self.rank, self.options = WORKERS[options["worker"]](), torch, rank, options
         self.tensors = {name: shape for _, name, _, shape, _, _ in read_headers(Path(options["checkpoint"]))}
         self.loader, self.memory_before = Noop({}, rank, self.device), None
         self.key = f"GPU-{self.cuda.get_device_properties(rank).uuid}"
@@ -266,7 +276,7 @@ def work(rank: int, pipe, options: dict) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--worker", choices=sorted(RECEIVE), default="published")
+    parser.add_argument("--worker", choices=sorted(WORKERS), default="published")
     parser.add_argument("--devices", type=int, default=2)
     parser.add_argument("--port", type=int, default=19730)
     parser.add_argument("--stand-in", action="store_true", help="dry run without GPUs: see standin.py")

@@ -13,14 +13,21 @@ def missing_names(model: Any, config: Any, expected: Set[str], loaded: Set[str],
     """
     packed = _packed_names(model)
     missing: Set[str] = set()
+    loaded = set(loaded)
     for prefix, layer in model.named_modules():
         info = info_of(layer)
+        loaded.update(parameter_names(prefix, info))
         if info.can_load() and 0 < info.load_numel < info.load_numel_total:
             missing.update(_missing_parts(prefix, layer, info, packed))
     if getattr(config, "quantization", None) is None:  # else parameters are optional, and named otherwise than in the checkpoint
         for name in expected - loaded - _tied_to_loaded(model, loaded, info_of):
             missing.update(_checkpoint_names(name, packed))
     return sorted(missing)
+
+
+def parameter_names(prefix: str, info: Any) -> List[str]:
+    """The parameters of a layer of which something has come, as the reload's record has it: models' loaders tell some by other names."""
+    return [f"{prefix}.{parameter}" if prefix else parameter for parameter, _ in info.loaded_weights]
 
 
 def _packed_names(model: Any) -> Dict[str, List[str]]:

@@ -38,6 +38,7 @@ class FirstFill(LayerwiseReload):
 
     def _fill(self, layer: Any, info: Any) -> None:
         self.touched = True
+        self._note(layer, info)
         self._layerwise._place_kernel_tensors(layer, info)
         for name, call in info.loaded_weights:
             call.arguments["param"] = parameter = getattr(layer, name)

@@ -9,9 +9,9 @@ Staged: that a layer is complete is noticed and nothing more; ``commit`` renews 
 from __future__ import annotations
 
 import importlib
-from typing import Any, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
-from .completeness import missing_names
+from .completeness import missing_names, parameter_names
 from .cpu_kernels import drop_expert_kernels, put_back, renew_tied_heads
 
 _NEEDED = ("initialize_layerwise_reload", "finalize_layerwise_reload", "get_layerwise_info", "_layerwise_process", "_place_kernel_tensors",
@@ -36,6 +36,7 @@ class LayerwiseReload:
         self._loaded: Set[str] = set()
         self._expected: Set[str] = set()
         self._dropped: List[Tuple[Any, Any]] = []
+        self._prefixes: Dict[Any, str] = {}
         self._begun = False
         self.touched = False
 
@@ -93,7 +94,12 @@ class LayerwiseReload:
                 info.reset()
         self._layerwise.initialize_layerwise_reload(self._model)
         self._expected = {name for name, _ in self._model.named_parameters()} if self._whole else set()
+        self._prefixes = {layer: prefix for prefix, layer in self._model.named_modules()}
         self._begun = True
+
+    def _note(self, layer: Any, info: Any) -> None:
+        """Keeps what a layer's record says, which is gone when the layer has been renewed."""
+        self._loaded.update(parameter_names(self._prefixes.get(layer, ""), info))
 
     def _info(self, layer: Any) -> Any:
         return self._layerwise.get_layerwise_info(layer)
@@ -110,6 +116,7 @@ class LayerwiseReload:
     def _renewed(self, process: Any) -> Any:
         def renew(layer: Any, info: Any) -> None:
             self.touched = True
+            self._note(layer, info)
             process(layer, info)
 
         return renew

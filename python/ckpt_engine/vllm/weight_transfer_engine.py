@@ -18,7 +18,7 @@ from typing import Any, Dict, Optional
 
 from vllm.distributed.weight_transfer.base import WeightTransferEngine, WeightTransferInitInfo, WeightTransferUpdateInfo
 
-from .. import _receiver
+from .. import _receiver, errors
 from ..worker import device_index, device_key, serve
 from .model_update import ModelUpdate
 
@@ -78,6 +78,11 @@ class CkptWeightTransferEngine(WeightTransferEngine[CkptInitInfo, CkptUpdateInfo
         if self._update is not None:
             self._update.abort()
             self._update = None
+
+    @staticmethod
+    def trainer_send_weights(iterator: Any, trainer_args: Any) -> None:
+        """vLLM's form of a sender, which some versions ask of every backend: ours is a program of its own, or `ParameterServer`. Raises UnsupportedError."""
+        raise errors.UnsupportedError("the backend ckpt_engine receives only", advice="send with ckpt-engine update or ckpt_engine.ps.ParameterServer")
 
     def _worker(self) -> Any:
         """What ModelUpdate needs of a worker."""

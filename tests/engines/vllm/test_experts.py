@@ -68,6 +68,17 @@ def test_without_room_to_stage(server):
     assert server.version_served() == "v2"
 
 
+def test_what_came_is_known_also_where_the_models_loader_does_not_tell(server):
+    ensure(server, "v1")
+    server.call("POST", "/pause?mode=keep")
+    for staged in (True, False):
+        assert server.rpc("test_update", str(VERSIONS[1]), staged=staged, untold=True) == [{"error": None, "weights": "new"}] * 2
+    assert all(AN_EXPERT in reply["error"] for reply in server.rpc("test_update", str(VERSIONS[2]), untold=True, leave_out=[AN_EXPERT]))
+    server.call("POST", "/reset_prefix_cache")
+    server.call("POST", "/resume")
+    assert server.version_served() == "v2"
+
+
 def test_replies_that_belong_to_another_call_are_noticed(server):
     """vLLM's replies are one call late in worker 1 from here on."""
     ensure(server, "v1")
