@@ -112,8 +112,11 @@ typedef struct ckpt_source {
 /// operation has ended. Text: "".
 CKPT_API int32_t ckpt_server_register_start(ckpt_server* server, const char* name, const ckpt_source* source, const char* options,
                                             uint32_t timeout_ms, ckpt_operation** operation, ckpt_error** error);
-/// Gives the memory back to the pool, for the next checkpoint; with `free_memory` the pool gives the system all that no checkpoint uses.
+/// Gives the memory back to the pool, for the next checkpoint; with `free_memory` the pool gives the system all that no checkpoint uses. The pool
+/// keeps a version that is in service, and those before it that the setting keep_versions tells, where memory allows.
 CKPT_API int32_t ckpt_server_unregister(ckpt_server* server, const char* name, int32_t free_memory, ckpt_error** error);
+/// Versions that the pool keeps cannot be gone back to any more; the pool gives the system all that no checkpoint uses.
+CKPT_API int32_t ckpt_server_forget_versions(ckpt_server* server, ckpt_error** error);
 /// Tells every rank what all hold. A collective call. Text: "".
 CKPT_API int32_t ckpt_server_gather_metas_start(ckpt_server* server, const char* name, uint32_t timeout_ms, ckpt_operation** operation,
                                                 ckpt_error** error);
@@ -124,6 +127,10 @@ CKPT_API int32_t ckpt_server_metas(ckpt_server* server, const char* name, const 
 /// rank's operation says CKPT_CALL_ENGINES once. A collective call. Text: the report, as `ckpt-engine update --json` prints it.
 CKPT_API int32_t ckpt_server_update_start(ckpt_server* server, const char* name, const char* target, uint32_t timeout_ms, ckpt_operation** operation,
                                           ckpt_error** error);
+/// Puts the version before into the engines: after an update that failed the one that went well last, else the one before that. Arguments, text and
+/// manner as ckpt_server_update_start; an empty "weight_version" is the one that it had. failed_precondition: a rank has it no more.
+CKPT_API int32_t ckpt_server_rollback_start(ckpt_server* server, const char* target, uint32_t timeout_ms, ckpt_operation** operation,
+                                            ckpt_error** error);
 /// Returns when every rank has called it. Text: "".
 CKPT_API int32_t ckpt_server_barrier_start(ckpt_server* server, const char* name, uint32_t timeout_ms, ckpt_operation** operation,
                                            ckpt_error** error);

@@ -105,6 +105,8 @@ FUNCTIONS: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "ckpt_server_gather_metas_start": (c_int32, (_pointer, c_char_p, c_uint32, _out, _out)),
     "ckpt_server_metas": (c_int32, (_pointer, c_char_p, POINTER(c_char_p), _out)),
     "ckpt_server_update_start": (c_int32, (_pointer, c_char_p, c_char_p, c_uint32, _out, _out)),
+    "ckpt_server_rollback_start": (c_int32, (_pointer, c_char_p, c_uint32, _out, _out)),
+    "ckpt_server_forget_versions": (c_int32, (_pointer, _out)),
     "ckpt_server_barrier_start": (c_int32, (_pointer, c_char_p, c_uint32, _out, _out)),
     "ckpt_dtype_name": (c_char_p, (c_uint32,)),
     "ckpt_receiver_open": (c_int32, (c_char_p, c_char_p, _out, _out)),

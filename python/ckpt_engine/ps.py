@@ -39,6 +39,8 @@ class ParameterServer:
         mem_fraction         0 to 1; not needed: slots take what the plan needs of what is free, limited by
                              CKPT_MEMORY_LIMIT
         master_addr/port     where rank 0 keeps the store; by default at MASTER_PORT + 1
+        keep_versions        versions before the one in service that stay in memory for `rollback`, where there is
+                             enough: 1 unless CKPT_KEEP_VERSIONS says else. Each takes as much memory as a checkpoint
         settings             options by their names (docs/reference/options.md): {"bucket_size": "256MiB"}
         progress             called in the waiting thread with stage, bytes done, bytes in all; what it raises ends the
                              call
@@ -56,6 +58,7 @@ class ParameterServer:
         mem_fraction: Optional[float] = None,
         master_addr: Optional[str] = None,
         master_port: Optional[int] = None,
+        keep_versions: Optional[int] = None,
         settings: Optional[Mapping[str, Any]] = None,
         progress: Optional[_operation.Progress] = None,
     ) -> None:
@@ -66,6 +69,9 @@ class ParameterServer:
         )
         need(gpu_count is None or gpu_count > 0, f"gpu_count {gpu_count}: give the number of GPUs of a host")
         need(mem_fraction is None or 0 < mem_fraction <= 1, f"mem_fraction {mem_fraction}: give a part of 1")
+        settings = dict(settings or {})
+        if keep_versions is not None:
+            settings["keep_versions"] = keep_versions
         place = {"rank": rank, "world_size": world_size, "master_addr": master_addr, "master_port": master_port}
         given = {key: value for key, value in place.items() if value is not None}
         self._auto_pg = auto_pg
@@ -75,9 +81,8 @@ class ParameterServer:
         self._empty = ""  # the name that gather_metas registered, since this rank holds nothing of it
         self._gathered = ""
         self._metas: Optional[Metas] = None
-        self._in_service: List[str] = []  # names whose update went well, the latest last; each once
-        self._update_failed = False
-        self._native = Rank(given, settings or {}, progress)
+        self._target: Dict[str, Any] = {}  # of the last update_engines
+        self._native = Rank(given, settings, progress)
         distributed.follow(self)
 
     def close(self) -> None:
@@ -237,13 +242,16 @@ class ParameterServer:
 
     def unregister_checkpoint(self, checkpoint_name: str, force: bool = False) -> None:
         """Forgets a checkpoint and gives memory that no checkpoint uses back to the system; after one that used the shared
-        memory pool only with `force`. A name that is not registered is told in the log, and well."""
+        memory pool only with `force`. The version in service stays in memory, and as many before it as keep_versions
+        says, for `rollback`; with `force` none does. A name that is not registered is told in the log, and well."""
         with self._native:
             self._forget_empty(checkpoint_name)
             if checkpoint_name not in self._registered:
                 log.warning("unregister_checkpoint: no checkpoint is named %s", checkpoint_name)
                 return
             self._unregister(checkpoint_name, free_memory=force or not self._registered[checkpoint_name])
+            if force:
+                self._native.call("ckpt_server_forget_versions")
             del self._registered[checkpoint_name]
 
     def _unregister(self, name: str, free_memory: bool) -> None:
@@ -323,49 +331,40 @@ class ParameterServer:
             raise errors.UnsupportedError(
                 "an update of chosen ranks is not offered", advice="leave ranks out: all ranks get the weights"
             )
+        return self._put(["ckpt_server_update_start", checkpoint_name.encode(), b"{}"], req_func, timeout)
+
+    def rollback(
+        self, req_func: Optional[RequestFunction] = None, *, timeout: Timeout = TEN_MINUTES
+    ) -> Dict[str, Any]:
+        """Puts the version before into the engines: after an update that failed the one that went well last, else the one
+        before that. Its name need not be registered any more: it is sent from memory (`keep_versions`). A collective
+        call; arguments, result and errors are those of `update`. Without `req_func` the engines of the last
+        `update_engines` are asked, and told the weight version that they had.
+
+        Raises FailedPreconditionError, on all ranks, where there is no version before, or a rank has it no more: it was
+        unregistered with `force` or with keep_versions=0, memory did not allow to keep it, or its files were used in
+        place (`use_inplace_pin_memory`).
+        """
+        if req_func is not None:
+            return self._put(["ckpt_server_rollback_start", b"{}"], req_func, timeout)
+        need(bool(self._target), "req_func: give it, where no update_engines went before")
+        return self._put(["ckpt_server_rollback_start", as_json({**self._target, "weight_version": ""})], None, timeout)
+
+    def _put(self, operation: List[Any], req_func: Optional[RequestFunction], timeout: Timeout) -> Dict[str, Any]:
+        """An operation that updates engines; `req_func` asks them, unless the library does."""
         with self._native:
             self._need_group(timeout)
+            if req_func is None:
+                return dict(json.loads(self._native.run(*operation, timeout=timeout)))
             call = EnginesCall(self._native.caller, req_func)
             try:
-                report = self._native.run(
-                    "ckpt_server_update_start",
-                    checkpoint_name.encode(),
-                    b"{}",
-                    timeout=timeout,
-                    call_engines=call.start,
-                )
+                return dict(json.loads(self._native.run(*operation, timeout=timeout, call_engines=call.start)))
             except errors.CkptError as error:
-                self._update_failed = True
                 call.wait(_PATIENCE_S)
                 raise error from call.raised
             finally:
                 if self._auto_pg:
                     self._end_torch_group()
-            self._went_well(checkpoint_name)
-            return dict(json.loads(report))
-
-    def rollback(self, req_func: RequestFunction, *, timeout: Timeout = TEN_MINUTES) -> Dict[str, Any]:
-        """Puts the version before into the engines: after an update that failed the one that went well last, else the one
-        before that. Its name must still be registered. A collective call; arguments, result and errors are those of
-        `update`.
-
-        Raises FailedPreconditionError where there is no version before, or it has been unregistered.
-        """
-        before = self._in_service if self._update_failed else self._in_service[:-1]
-        if not before:
-            raise errors.FailedPreconditionError("there is no version before", advice="update once more")
-        if before[-1] not in self._registered:
-            raise errors.FailedPreconditionError(
-                f"checkpoint {before[-1]}, the version before, is not registered any more",
-                advice="keep a checkpoint registered until the update after it has gone well",
-            )
-        report = self.update(before[-1], req_func, timeout=timeout)
-        self._in_service = before
-        return report
-
-    def _went_well(self, name: str) -> None:
-        self._in_service = [other for other in self._in_service if other != name] + [name]
-        self._update_failed = False
 
     def update_engines(
         self,
@@ -387,7 +386,7 @@ class ParameterServer:
         ranks.
         """
         need(not isinstance(endpoints, str), "endpoints: give a list of addresses")
-        target = {
+        self._target = {
             "endpoints": list(endpoints),
             "engine": engine,
             "inference_parallel_size": inference_parallel_size,
@@ -396,14 +395,4 @@ class ParameterServer:
             "dialect": dialect,
             "keep_slots": keep_slots,
         }
-        with self._native:
-            self._need_group(timeout)
-            try:
-                report = self._native.run(
-                    "ckpt_server_update_start", checkpoint_name.encode(), as_json(target), timeout=timeout
-                )
-            except errors.CkptError:
-                self._update_failed = True
-                raise
-            self._went_well(checkpoint_name)
-            return dict(json.loads(report))
+        return self._put(["ckpt_server_update_start", checkpoint_name.encode(), as_json(self._target)], None, timeout)

@@ -35,6 +35,9 @@ constexpr Option kOptions[] = {
      "Longest wait for an engine's work after the last bucket."},
     {"interface", "CKPT_INTERFACE", "", Unit::text, 0, 0,
      "Address or network interface that this host's ranks listen on; empty: the one that reaches the master."},
+    {"keep_versions", "CKPT_KEEP_VERSIONS", "1", Unit::count, 0, 16,
+     "Versions before the one in service that the host pool of a Python ParameterServer keeps for rollback() where memory allows; a one-shot update "
+     "keeps none."},
     {"log_level", "CKPT_LOG_LEVEL", "warning", Unit::text, 0, 0, "trace, debug, info, warning, error or off."},
     {"master_addr", "CKPT_MASTER_ADDR", "", Unit::text, 0, 0, "Host of the store; empty: from the launcher's environment."},
     {"master_port", "CKPT_MASTER_PORT", "0", Unit::count, 0, 65535, "Port of the store; 0: from the launcher's environment."},

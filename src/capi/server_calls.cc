@@ -104,6 +104,23 @@ AbortLink end_with(const ckpt_operation& operation, Group& group) {
   return AbortLink(operation.stop, [&group](const Status& reason) { group.abort(reason.at_rank(static_cast<int>(group.rank()))); });
 }
 
+using UpdateWork = std::function<Result<UpdateReport>(ParameterServer& rank, const UpdateTarget& to, ckpt_operation& operation)>;
+
+/// One update of engines, of whichever checkpoint. Its text is the report.
+std::int32_t start_update(ckpt_server* server, const char* target, std::uint32_t timeout_ms, UpdateWork update, ckpt_operation** operation,
+                          ckpt_error** error) {
+  Result<UpdateTarget> to = target_of(target);
+  if (!to.ok()) return hand_out(to.status(), error);
+  auto work = [server, update = std::move(update), to = std::move(to).value()](ckpt_operation& running) mutable -> Result<std::string> {
+    CKPT_ASSIGN_OR_RETURN(ParameterServer * rank, server->rank());
+    if (to.endpoints.empty()) to.caller = &running.desk;
+    const AbortLink link = end_with(running, rank->group());
+    CKPT_ASSIGN_OR_RETURN(const UpdateReport report, update(*rank, to, running));
+    return report_json(report);
+  };
+  return start(server, timeout_ms, std::move(work), operation, error);
+}
+
 }  // namespace
 }  // namespace ckpt::capi
 
@@ -153,6 +170,15 @@ std::int32_t ckpt_server_unregister(ckpt_server* server, const char* name, std::
   return hand_out(done.status(), error);
 }
 
+std::int32_t ckpt_server_forget_versions(ckpt_server* server, ckpt_error** error) {
+  const Result<std::string> done = server->run(on_rank(server, [](ParameterServer& rank, ckpt_operation&) {
+    rank.forget_kept_versions();
+    rank.free_unused_memory();
+    return Status::success();
+  }));
+  return hand_out(done.status(), error);
+}
+
 std::int32_t ckpt_server_gather_metas_start(ckpt_server* server, const char* name, std::uint32_t timeout_ms, ckpt_operation** operation,
                                             ckpt_error** error) {
   auto work = [checkpoint = std::string(name)](ParameterServer& rank, ckpt_operation& running) {
@@ -176,16 +202,18 @@ std::int32_t ckpt_server_metas(ckpt_server* server, const char* name, const char
 
 std::int32_t ckpt_server_update_start(ckpt_server* server, const char* name, const char* target, std::uint32_t timeout_ms, ckpt_operation** operation,
                                       ckpt_error** error) {
-  Result<UpdateTarget> to = target_of(target);
-  if (!to.ok()) return hand_out(to.status(), error);
-  auto work = [server, checkpoint = std::string(name), to = std::move(to).value()](ckpt_operation& running) mutable -> Result<std::string> {
-    CKPT_ASSIGN_OR_RETURN(ParameterServer * rank, server->rank());
-    if (to.endpoints.empty()) to.caller = &running.desk;
-    const AbortLink link = end_with(running, rank->group());
-    CKPT_ASSIGN_OR_RETURN(const UpdateReport report, rank->update(checkpoint, to, running.deadline, running.stop));
-    return report_json(report);
+  auto update = [checkpoint = std::string(name)](ParameterServer& rank, const UpdateTarget& to, ckpt_operation& running) {
+    return rank.update(checkpoint, to, running.deadline, running.stop);
   };
-  return start(server, timeout_ms, std::move(work), operation, error);
+  return start_update(server, target, timeout_ms, std::move(update), operation, error);
+}
+
+std::int32_t ckpt_server_rollback_start(ckpt_server* server, const char* target, std::uint32_t timeout_ms, ckpt_operation** operation,
+                                        ckpt_error** error) {
+  auto back = [](ParameterServer& rank, const UpdateTarget& to, ckpt_operation& running) {
+    return rank.roll_back(to, running.deadline, running.stop);
+  };
+  return start_update(server, target, timeout_ms, std::move(back), operation, error);
 }
 
 std::int32_t ckpt_server_barrier_start(ckpt_server* server, const char* name, std::uint32_t timeout_ms, ckpt_operation** operation,

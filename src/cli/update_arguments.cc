@@ -16,7 +16,8 @@ Status check_arguments(const UpdateArguments& a) {
     return unsupported("--load-metas-file", "updates from the metas of other processes are not offered yet; give --checkpoint-path");
   if (a.rollback_path.empty() && !a.rollback_version.empty())
     return {StatusCode::invalid_argument, Scope::operation, "--rollback-version {}: give --rollback-path too", a.rollback_version};
-  if (a.keep_versions > 0) return unsupported("--keep-versions", "a one-shot update keeps no version; give 0");
+  if (a.keep_versions > 0)
+    return unsupported("--keep-versions", "the command ends with its update, and its memory with it; --rollback-path DIR names the version before");
   if (a.checkpoint_path.empty()) return {StatusCode::invalid_argument, Scope::operation, "--checkpoint-path is needed"};
   const auto kind = engine_kind_from_name(a.engine);
   if (!kind && a.engine != "auto")

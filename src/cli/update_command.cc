@@ -89,7 +89,7 @@ void add_own_options(CLI::App& command, UpdateArguments& a) {
   command.add_flag("--adopt", a.adopt, "Map files under /dev/shm in place instead of reading them");
   command.add_flag("--keep-slots", a.keep_slots,
                    "Keep the slots on the GPU until the end instead of freeing them before the commit; in host memory they are kept anyway");
-  command.add_option("--keep-versions", a.keep_versions, "Earlier versions to keep in the host pool");
+  command.add_option("--keep-versions", a.keep_versions, "Earlier versions to keep in the host pool: 0, as the command ends with its update");
   command.add_option("--rollback-path", a.rollback_path, "Directory of the version before: sent if the update fails while engines load");
   command.add_option("--rollback-version", a.rollback_version, "Its version; default: the last part of its path");
   command.add_option("--trace", a.trace_file, "Write a timeline there; https://ui.perfetto.dev opens it");

@@ -21,6 +21,7 @@ class ArenaPool final : public HostPool {
     return share.status().at_stage(name(Stage::load)).at_rank(static_cast<int>(rank));
   }
   [[nodiscard]] std::uint64_t reserved_bytes() const override { return store_->reserved_bytes(); }
+  [[nodiscard]] std::uint32_t num_arenas_made() const override { return store_->num_made(); }
   void free_unused() override { store_->free_unused(); }
 
  private:

@@ -55,6 +55,8 @@ struct LoadOptions {
   std::uint64_t read_chunk_bytes = 8u << 20;
   bool digests = false;                               ///< take xxh3 of every unit while loading (`--verify`)
   bool adopt = false;                                 ///< files under /dev/shm are mapped in place instead of read
+  unsigned num_sharing = 1;                           ///< ranks of this host, which take as much memory at the same time
+  std::function<bool()> give_up;                      ///< called where fresh memory is scarce: gives back what is kept for later, or false
   std::function<void(const LoadProgress&)> progress;  ///< called from any loading thread, a few times a second
 };
 
@@ -75,8 +77,9 @@ class HostPool {
   [[nodiscard]] virtual Result<std::unique_ptr<PoolShare>> load(const Checkpoint& checkpoint, const CheckpointLayout& layout, std::uint32_t rank,
                                                                 const LoadOptions& options, Deadline deadline, const AbortSignal& abort,
                                                                 LoadReport* report) = 0;
-  [[nodiscard]] virtual std::uint64_t reserved_bytes() const = 0;  ///< of arenas, in use or kept for reuse
-  virtual void free_unused() = 0;                                  ///< what no share uses goes back to the system
+  [[nodiscard]] virtual std::uint64_t reserved_bytes() const = 0;   ///< of arenas, in use or kept for reuse
+  [[nodiscard]] virtual std::uint32_t num_arenas_made() const = 0;  ///< since it began: the same from update to update once there are enough
+  virtual void free_unused() = 0;                                   ///< what no share uses goes back to the system
 };
 
 /// An empty pool that registers its memory with `device`, which must outlive it.

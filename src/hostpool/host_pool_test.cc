@@ -68,6 +68,26 @@ TEST_P(HostPoolTest, ASmallerCheckpointTakesTheMemoryAndALargerOneReplacesIt) {
   EXPECT_EQ(pool_->reserved_bytes(), align_up(report.populated_bytes, 2 * MiB));
 }
 
+TEST_P(HostPoolTest, WhatIsKeptForLaterIsGivenUpWhereMemoryIsScarce) {
+  const CheckpointLayout layout = layout_of(1);
+  std::unique_ptr<PoolShare> kept = load(layout, 0).value();
+  int asked = 0;
+  options_.give_up = [&] { return ++asked, std::exchange(kept, nullptr) != nullptr; };
+  ASSERT_OK(load(layout, 0));
+  EXPECT_NE(kept, nullptr) << "there is room";
+  pool_->free_unused();
+  options_.num_sharing = 1u << 20;  // ranks that would take as much
+  LoadReport report;
+  ASSERT_OK(load(layout, 0, &report));
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(kept, nullptr);
+  EXPECT_EQ(report.populated_bytes, 0u) << "its memory is the next one's";
+  EXPECT_EQ(pool_->num_arenas_made(), 2u);
+  pool_->free_unused();
+  ASSERT_OK(load(layout, 0));
+  EXPECT_EQ(asked, 2) << "nothing is left to give up, and that is no error";
+}
+
 TEST_P(HostPoolTest, TwoCheckpointsStandSideBySide) {
   const CheckpointLayout layout = layout_of(1);
   auto a = load(layout, 0);

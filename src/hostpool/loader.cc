@@ -63,7 +63,7 @@ Status Loader::take_arena(LoadReport& report) {
   for (const Image& image : plan_.images)
     if (!share_->adopted(image.file)) total_ += image.bytes;
   if (total_ == 0) return Status::success();
-  CKPT_RETURN_IF_ERROR(share_->take_arena(plan_.arena_bytes));
+  CKPT_RETURN_IF_ERROR(share_->take_arena({plan_.arena_bytes, request_.options.num_sharing, request_.options.give_up}));
   fresh_ = !share_->arena()->resident();
   report.populated_bytes = fresh_ ? plan_.arena_bytes : 0;
   return Status::success();

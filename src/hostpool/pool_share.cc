@@ -45,8 +45,8 @@ std::uint64_t LoadedShare::bytes_to_border(const Image& image, std::uint64_t off
   return RegisteredMemory::bytes_to_border(adopted(image.file) ? offset_bytes : image.arena_offset_bytes + offset_bytes);
 }
 
-Status LoadedShare::take_arena(std::uint64_t bytes) {
-  CKPT_ASSIGN_OR_RETURN(arena_, store_->take(bytes));
+Status LoadedShare::take_arena(const ArenaRequest& request) {
+  CKPT_ASSIGN_OR_RETURN(arena_, store_->take(request));
   segments_.push_back({reinterpret_cast<std::uint64_t>(arena_->memory().data()), arena_->memory().size(), ""});
   return Status::success();
 }

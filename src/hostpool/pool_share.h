@@ -24,7 +24,7 @@ class LoadedShare final : public PoolShare {
   void adopt(std::uint32_t file, Mapping mapping, const std::string& path);
   [[nodiscard]] bool adopted(std::uint32_t file) const { return adopted_[file].data() != nullptr; }
   /// Memory for the images that are read.
-  [[nodiscard]] Status take_arena(std::uint64_t bytes);
+  [[nodiscard]] Status take_arena(const ArenaRequest& request);
   [[nodiscard]] PoolArena* arena() { return arena_.get(); }  ///< null where nothing is read
   /// Bytes of an image will be there, and are: the device learns of them piece by piece.
   void expect(const ImagePlan& plan, const Chunk& chunk);

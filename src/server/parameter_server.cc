@@ -11,7 +11,7 @@
 namespace ckpt {
 
 ParameterServer::ParameterServer(std::unique_ptr<Group> group, const Settings& settings, StageProgress progress)
-    : group_(std::move(group)), settings_(settings), progress_(std::move(progress)) {}
+    : group_(std::move(group)), settings_(settings), progress_(std::move(progress)), versions_(settings.count("keep_versions")) {}
 
 ParameterServer::~ParameterServer() {
   forget_transfer();
@@ -93,17 +93,49 @@ void ParameterServer::forget_transfer() {
 }
 
 Result<UpdateReport> ParameterServer::update(const std::string& name, const UpdateTarget& target, Deadline deadline, const AbortSignal& abort) {
+  versions_.update_begins();
   const auto found = registrations_.find(name);
   if (found == registrations_.end()) return Status(StatusCode::not_found, Scope::operation, "no checkpoint named {} is registered", name);
-  if (found->second.manifests.empty()) return Status(StatusCode::failed_precondition, Scope::operation, "gather the metas of {} first", name);
+  if (found->second->manifests.empty()) return Status(StatusCode::failed_precondition, Scope::operation, "gather the metas of {} first", name);
+  Result<UpdateReport> report = put(name, *found->second, target, deadline, abort);
+  if (report.ok()) versions_.went_well({name, report->version, found->second});
+  return report;
+}
+
+Result<UpdateReport> ParameterServer::put(const std::string& name, Registration& registration, const UpdateTarget& target, Deadline deadline,
+                                          const AbortSignal& abort) {
   CKPT_RETURN_IF_ERROR(ensure_epoch(deadline, abort));
-  UpdateSession session(*this, name, found->second, target, deadline, abort);
+  UpdateSession session(*this, name, registration, target, deadline, abort);
   Result<UpdateReport> report = session.run();
   torn_ = !report.ok() && (session.engines_may_be_torn(report.status()) || torn_);
   if (!report.ok()) {
     forget_transfer();
     log_debug("the last events:\n{}", EventRecorder::global().flight_text(40));
   }
+  return report;
+}
+
+/// Every rank remembers for itself; one that was restarted does not.
+Result<Version> ParameterServer::agree_on_version_before(Deadline deadline) {
+  Result<Version> mine = versions_.before();
+  CKPT_RETURN_IF_ERROR(group_->agree("the version before", mine.status(), deadline));
+  CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all,
+                        group_->all_gather("number of the version before", to_bytes(std::to_string(mine->number)), deadline));
+  for (std::uint32_t rank = 0; rank < all.size(); ++rank)
+    if (as_text(all[rank]) != as_text(all[0]))
+      return Status(StatusCode::failed_precondition, Scope::group, "rank 0 would go back to update {} and rank {} to update {}", as_text(all[0]),
+                    rank, as_text(all[rank]))
+          .advise("update once more");
+  return mine;
+}
+
+Result<UpdateReport> ParameterServer::roll_back(UpdateTarget target, Deadline deadline, const AbortSignal& abort) {
+  CKPT_RETURN_IF_ERROR(ensure_epoch(deadline, abort));
+  CKPT_ASSIGN_OR_RETURN(const Version version, agree_on_version_before(deadline));
+  versions_.update_begins();
+  if (target.weight_version.empty()) target.weight_version = version.weight_version;
+  Result<UpdateReport> report = put(version.name, *version.registration, target, deadline, abort);
+  if (report.ok()) versions_.went_back_to(version.number);
   return report;
 }
 

@@ -19,7 +19,9 @@
 #include "plan/plan.h"
 #include "rendezvous/group.h"
 #include "server/caller_desk.h"
+#include "server/registration.h"
 #include "server/update_report.h"
+#include "server/version_history.h"
 #include "transfer/collective.h"
 
 namespace ckpt {
@@ -29,11 +31,6 @@ struct CheckpointSource {
   std::string directory;                   ///< a checkpoint that all ranks name: striped over them
   std::vector<std::string> files = {};     ///< stay whole on this rank
   std::vector<MemoryTensor> tensors = {};  ///< likewise; copied by register_checkpoint, not touched afterwards
-};
-
-struct RegisterOptions {
-  bool verify = false;  ///< take digests while loading
-  bool adopt = false;   ///< map files under /dev/shm in place
 };
 
 /// The engines of this host, and how to speak to them.
@@ -67,10 +64,12 @@ class ParameterServer {
   ///   not_found, data_corruption, invalid_argument, resource_exhausted    nothing is left behind
   [[nodiscard]] Status register_checkpoint(const std::string& name, const CheckpointSource& source, const RegisterOptions& options, Deadline deadline,
                                            const AbortSignal& abort);
-  /// Gives the memory back to the pool. not_found.
+  /// Gives the memory back to the pool, unless it is that of a version which is kept (keep_versions). not_found.
   [[nodiscard]] Status unregister_checkpoint(const std::string& name);
   /// What the pool keeps for checkpoints to come goes back to the system.
   void free_unused_memory() { pool_->free_unused(); }
+  /// Versions whose name is not registered any more cannot be gone back to from now on; their memory is the pool's.
+  void forget_kept_versions() { static_cast<void>(versions_.give_up("all kept versions were forgotten")); }
   /// Tells every rank what all hold. Collective.
   [[nodiscard]] Status gather_metas(const std::string& name, Deadline deadline, const AbortSignal& abort);
   /// The gathered metas as a JSON document (docs/format/metas.md). failed_precondition before gather_metas.
@@ -83,6 +82,11 @@ class ParameterServer {
   ///   update works
   [[nodiscard]] Result<UpdateReport> update(const std::string& name, const UpdateTarget& target, Deadline deadline, const AbortSignal& abort);
 
+  /// Puts the version before into the workers of `target`: after an update that failed the one that went well last, else the one before that. It is
+  /// called by the name that it had, unless `target` has another. Collective. Returns as update; failed_precondition on every rank where there is no
+  /// such version on all of them.
+  [[nodiscard]] Result<UpdateReport> roll_back(UpdateTarget target, Deadline deadline, const AbortSignal& abort);
+
   /// After an update that failed: whether an engine may hold a mixture of two versions, until a whole one has come. The same on every rank.
   [[nodiscard]] bool engines_may_be_torn() const { return torn_; }
   /// Returns when every rank has called it. Collective.
@@ -93,18 +97,6 @@ class ParameterServer {
 
  private:
   friend class UpdateSession;
-  struct Registration {
-    Checkpoint checkpoint;  ///< what this rank named
-    RegisterOptions options;
-    bool share = false;  ///< this rank's own, and not the same on all
-    std::shared_ptr<const CheckpointLayout> layout;
-    std::uint64_t layout_digest = 0;
-    std::unique_ptr<PoolShare> part;
-    std::vector<Manifest> manifests;  ///< by rank; empty before gather_metas
-    std::uint64_t plan_key = 0;       ///< of `plan`
-    std::unique_ptr<Plan> plan;
-    std::unique_ptr<BucketTable> buckets;
-  };
   ParameterServer(std::unique_ptr<Group> group, const Settings& settings, StageProgress progress);
   [[nodiscard]] Status prepare(Deadline deadline);
 
@@ -113,6 +105,9 @@ class ParameterServer {
   [[nodiscard]] Status lay_out_shares(Registration& registration, Deadline deadline, const AbortSignal& abort);
   [[nodiscard]] Result<std::uint64_t> free_device_bytes();
   [[nodiscard]] Manifest own_manifest(const std::string& name, const Registration& registration, std::uint64_t free_bytes) const;
+  [[nodiscard]] Result<UpdateReport> put(const std::string& name, Registration& registration, const UpdateTarget& target, Deadline deadline,
+                                         const AbortSignal& abort);
+  [[nodiscard]] Result<Version> agree_on_version_before(Deadline deadline);
   [[nodiscard]] Status ensure_epoch(Deadline deadline, const AbortSignal& abort);
   [[nodiscard]] Status make_collective(Deadline deadline);
   [[nodiscard]] Status ensure_collective(Deadline deadline, const AbortSignal& abort);
@@ -127,7 +122,8 @@ class ParameterServer {
   std::uint32_t num_local_ranks_ = 1;
   std::unique_ptr<Device> device_;
   std::unique_ptr<HostPool> pool_;
-  std::map<std::string, Registration> registrations_;  // after the pool: shares go back before it ends
+  std::map<std::string, std::shared_ptr<Registration>> registrations_;  // after the pool: shares go back before it ends
+  VersionHistory versions_;                                             // likewise
   std::unique_ptr<Collective> collective_;
   std::unique_ptr<DeviceBuffer> buffer_;
   std::unique_ptr<UpdatePipeline> pipeline_;

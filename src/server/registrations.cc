@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/fault_point.h"
+#include "base/log.h"
 #include "manifest/metas_json.h"
 #include "os/threads.h"
 #include "server/frame_options.h"
@@ -46,6 +47,12 @@ Status ParameterServer::load(Registration& registration, Deadline deadline, cons
   options.read_chunk_bytes = settings_.bytes("read_chunk_size");
   options.digests = registration.options.verify && !registration.share;  // a share's units are not known yet
   options.adopt = registration.options.adopt;
+  options.num_sharing = num_local_ranks_;
+  options.give_up = [this] {
+    const bool any = versions_.give_up("memory is scarce");
+    if (any) log_warning("memory is scarce: no earlier version is kept from here on");
+    return any;
+  };
   options.progress = [this](const LoadProgress& done) {
     if (progress_) progress_(Stage::load, done.read_bytes, done.total_bytes);
   };
@@ -63,7 +70,8 @@ Status ParameterServer::register_checkpoint(const std::string& name, const Check
   if (registrations_.contains(name)) return {StatusCode::already_exists, Scope::operation, "a checkpoint named {} is registered", name};
   CKPT_FAULT_POINT("load.begin");
   totals_ = {};
-  Registration registration;
+  auto made = std::make_shared<Registration>();
+  Registration& registration = *made;
   registration.options = options;
   registration.share = source.directory.empty();
   if (!registration.share) {
@@ -77,13 +85,18 @@ Status ParameterServer::register_checkpoint(const std::string& name, const Check
   CKPT_RETURN_IF_ERROR(check_engines_take(registration.checkpoint));
   CKPT_ASSIGN_OR_RETURN(registration.layout, first_layout(registration));
   registration.layout_digest = digest(*registration.layout);
+  versions_.make_room();
   CKPT_RETURN_IF_ERROR(load(registration, deadline, abort));
-  registrations_.emplace(name, std::move(registration));
+  registration.listed = true;
+  registrations_.emplace(name, std::move(made));
   return Status::success();
 }
 
 Status ParameterServer::unregister_checkpoint(const std::string& name) {
-  if (registrations_.erase(name) == 0) return {StatusCode::not_found, Scope::operation, "no checkpoint named {} is registered", name};
+  const auto found = registrations_.find(name);
+  if (found == registrations_.end()) return {StatusCode::not_found, Scope::operation, "no checkpoint named {} is registered", name};
+  versions_.unlisted(*found->second);
+  registrations_.erase(found);
   return Status::success();
 }
 
@@ -128,7 +141,7 @@ Status ParameterServer::gather_metas(const std::string& name, Deadline deadline,
   if (found == registrations_.end()) return {StatusCode::not_found, Scope::operation, "no checkpoint named {} is registered", name};
   CKPT_FAULT_POINT("gather.begin");
   CKPT_RETURN_IF_ERROR(ensure_epoch(deadline, abort));
-  Registration& registration = found->second;
+  Registration& registration = *found->second;
   const StageTimer timer(totals_[static_cast<std::size_t>(Stage::gather)]);
   const Span span(Stage::gather, "metas");
   CKPT_RETURN_IF_ERROR(lay_out_shares(registration, deadline, abort));
@@ -142,9 +155,9 @@ Status ParameterServer::gather_metas(const std::string& name, Deadline deadline,
 Result<std::string> ParameterServer::metas_json(const std::string& name) const {
   const auto found = registrations_.find(name);
   if (found == registrations_.end()) return Status(StatusCode::not_found, Scope::operation, "no checkpoint named {} is registered", name);
-  if (found->second.manifests.empty())
+  if (found->second->manifests.empty())
     return Status(StatusCode::failed_precondition, Scope::operation, "the metas of {} have not been gathered", name);
-  return manifests_json(found->second.manifests);
+  return manifests_json(found->second->manifests);
 }
 
 }  // namespace ckpt

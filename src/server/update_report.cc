@@ -8,7 +8,10 @@ namespace ckpt {
 std::string encode_rank_report(const UpdateReport& report) {
   nlohmann::json stages = nlohmann::json::array();
   for (const StageReport& stage : report.stages) stages.push_back({{"bytes", stage.bytes}, {"seconds", stage.seconds}});
-  return nlohmann::json{{"stages", stages}, {"seconds", report.seconds}, {"heap", report.own_heap_bytes}}.dump();
+  return nlohmann::json{
+      {"stages", stages},          {"seconds", report.seconds},        {"heap", report.own_heap_bytes}, {"kept", report.kept_versions},
+      {"pool", report.pool_bytes}, {"arenas", report.pool_arenas_made}}
+      .dump();
 }
 
 Status merge_rank_report(std::string_view text, UpdateReport& into) {
@@ -22,6 +25,9 @@ Status merge_rank_report(std::string_view text, UpdateReport& into) {
   }
   into.seconds = std::max(into.seconds, document.value("seconds", 0.0));
   into.own_heap_bytes = std::max(into.own_heap_bytes, document.value("heap", std::uint64_t{0}));
+  into.kept_versions = std::min(into.kept_versions, document.value("kept", 0u));
+  into.pool_bytes = std::max(into.pool_bytes, document.value("pool", std::uint64_t{0}));
+  into.pool_arenas_made = std::max(into.pool_arenas_made, document.value("arenas", 0u));
   return Status::success();
 }
 
@@ -44,6 +50,9 @@ std::string report_json(const UpdateReport& r, double memcpy_bytes_per_s) {
                       {"notes", r.notes},
                       {"stages", stages},
                       {"seconds", r.seconds},
+                      {"kept_versions", r.kept_versions},
+                      {"pool_bytes", r.pool_bytes},
+                      {"pool_arenas_made", r.pool_arenas_made},
                       {"own_heap_bytes", r.own_heap_bytes}};
   if (memcpy_bytes_per_s > 0) json["memcpy_bytes_per_s"] = memcpy_bytes_per_s;
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);

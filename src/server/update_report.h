@@ -32,8 +32,11 @@ struct UpdateReport {
   std::string lane;                ///< what carried the bytes between ranks
   std::vector<std::string> notes;  ///< warnings of the plan and the like, one sentence each
   std::array<StageReport, kNumStages> stages{};
-  double seconds = 0;                ///< of the whole update, registration left out
-  std::uint64_t own_heap_bytes = 0;  ///< most heap of any rank beside pool, slots and what CUDA and NCCL took for themselves, at the end
+  double seconds = 0;                  ///< of the whole update, registration left out
+  std::uint32_t kept_versions = 0;     ///< before this one, that every rank can still send
+  std::uint64_t pool_bytes = 0;        ///< most host pool memory of any rank
+  std::uint32_t pool_arenas_made = 0;  ///< most pieces of memory that a rank's pool has made since it began
+  std::uint64_t own_heap_bytes = 0;    ///< most heap of any rank beside pool, slots and what CUDA and NCCL took for themselves, at the end
 };
 
 /// As `update --json` prints it and as the C interface gives it. `memcpy_bytes_per_s`: the limit measured beside it; 0: none was.

@@ -10,8 +10,8 @@
 
 namespace ckpt {
 
-UpdateSession::UpdateSession(ParameterServer& server, const std::string& name, ParameterServer::Registration& registration,
-                             const UpdateTarget& target, Deadline deadline, const AbortSignal& abort)
+UpdateSession::UpdateSession(ParameterServer& server, const std::string& name, Registration& registration, const UpdateTarget& target,
+                             Deadline deadline, const AbortSignal& abort)
     : server_(server),
       name_(name),
       registration_(registration),
@@ -200,6 +200,10 @@ Result<UpdateReport> UpdateSession::report() {
     report.notes.push_back(fmt::format("{} group(s) of ranks have no endpoint: they only hold and send", report.num_idle_groups));
   if (num_sessions_ > 1) report.notes.push_back(fmt::format("workers came {} times in one update call: the engine has a draft model", num_sessions_));
   for (std::size_t i = 0; i < kNumStages; ++i) report.stages[i] = {totals_[i].bytes, seconds(totals_[i].busy)};
+  report.kept_versions = server_.versions_.num_before(registration_);
+  report.pool_bytes = server_.pool_->reserved_bytes();
+  report.pool_arenas_made = server_.pool_->num_arenas_made();
+  if (std::string note = server_.versions_.take_note(); !note.empty()) report.notes.push_back(std::move(note));
   report.seconds = seconds(Clock::real().now() - begin_);
   const std::uint64_t heap = heap_in_use();
   report.own_heap_bytes = heap - std::min(heap, library_heap());

@@ -22,8 +22,8 @@ namespace ckpt {
 /// Threads: run() once, by one. The destructor closes the worker's session (with the abort message if it did not end well) and the HTTP call.
 class UpdateSession {
  public:
-  UpdateSession(ParameterServer& server, const std::string& name, ParameterServer::Registration& registration, const UpdateTarget& target,
-                Deadline deadline, const AbortSignal& abort);
+  UpdateSession(ParameterServer& server, const std::string& name, Registration& registration, const UpdateTarget& target, Deadline deadline,
+                const AbortSignal& abort);
   [[nodiscard]] Result<UpdateReport> run();
   /// After run() failed with `status`: whether an engine may hold a mixture of two versions. The same on every rank.
   [[nodiscard]] bool engines_may_be_torn(const Status& status) const;
@@ -65,7 +65,7 @@ class UpdateSession {
 
   ParameterServer& server_;
   const std::string& name_;
-  ParameterServer::Registration& registration_;
+  Registration& registration_;
   const UpdateTarget& target_;
   Deadline deadline_;
   std::uint32_t rank_;

@@ -106,6 +106,7 @@ def test_launch_starts_the_ranks(world):
         (["--load-metas-file", "x"], 12, "--load-metas-file"),
         (["--engine", "lmdeploy"], 3, "is this an LMDeploy server"),
         (["--rollback-path", "x"], 3, "--rollback-path: x: no such directory"),
+        (["--keep-versions", "1"], 12, "--rollback-path DIR names the version before"),
         (["--rollback-version", "v0"], 2, "give --rollback-path too"),
         (["--engine", "none"], 2, "--engine none"),
         (["--device", "cuda"], 12, "the CUDA driver cannot be loaded"),

@@ -30,7 +30,7 @@ def environment(world: World) -> dict[str, str]:
     path = os.pathsep.join([HERE, os.environ["PYTHONPATH"]])
     return world.environment | {
         "PYTHONPATH": path,
-        "CKPT_DEVICE": "host",
+        "CKPT_DEVICE": world.environment.get("CKPT_DEVICE", "host"),
         "CKPT_BUCKET_SIZE": "256KiB",
         "CKPT_STRIPE_SIZE": "64KiB",
     }

@@ -32,13 +32,13 @@ def digests(checkpoint: Path) -> dict:
 class GpuEngine(PublishedServer):
     """An engine with a worker process for each key."""
 
-    def __init__(self, directory: Path, version: str, keys: list[str], kind: str = ""):
+    def __init__(self, directory: Path, version: str, keys: list[str], kind: str = "", environment: dict[str, str] | None = None):
         usual, self.answers_errors = WORKERS.get(version, ("", True))
         self.kind = kind or usual
         self.num_gpus = len(keys)
         port_file = directory / "engine-port"
         package = OURS if version == "ours" else PACKAGES / version
-        super().__init__(directory, [str(ENGINE), str(package), self.kind, str(port_file), *keys], port_file, start_new_session=True)
+        super().__init__(directory, [str(ENGINE), str(package), self.kind, str(port_file), *keys], port_file, start_new_session=True, env=environment)
 
     def workers(self) -> list[int]:
         return []  # its process group ends them
@@ -69,7 +69,8 @@ class GpuWorld(RanksOnGpus):
 
     def __init__(self, path: Path, version: str, num_gpus: int, keys: list[str] | None = None, kind: str = ""):
         super().__init__(path)
-        self.engines.append(GpuEngine(path, version, keys or [key_of_gpu(number) for number in range(num_gpus)], kind))
+        sees_gpus = os.environ | {name: value for name, value in self.environment.items() if name.startswith(("CKPT_FAKE_", "LD_"))}
+        self.engines.append(GpuEngine(path, version, keys or [key_of_gpu(number) for number in range(num_gpus)], kind, sees_gpus))
         self.num_gpus = num_gpus
 
     @property
@@ -114,3 +115,22 @@ class GpuWorld(RanksOnGpus):
         one_error(ended)
         wait_for(lambda: self.engine.model()["workers"] == 0 or self.journal(), "the workers to be free")
         return ended.stderr
+
+
+class HostWorld(World):
+    """A vLLM on the CPU with our worker extension, and ranks whose device is host memory."""
+
+    def __init__(self, path: Path, version: str, num_workers: int):
+        super().__init__(path)
+        self.environment |= {"CKPT_DEVICE": "host"}
+        self.num_workers = num_workers
+        keys = [f"rank:{number}" for number in range(num_workers)]
+        self.engines.append(GpuEngine(path, version, keys if version == "ours" else ["GPU-none"], "vllm"))
+
+    @property
+    def engine(self) -> GpuEngine:
+        return self.engines[0]
+
+    def host_update(self, checkpoint: Path, version: str, *arguments: str) -> subprocess.CompletedProcess:
+        process = self.start_update(checkpoint, version, "--engine", self.engine.kind, *arguments, ranks=self.num_workers, tp=self.num_workers)
+        return finish(process, 30 * SLOW)
