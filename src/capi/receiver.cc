@@ -16,6 +16,8 @@ namespace {
 
 /// Answers and the descriptor come from the sender's I/O thread at once, or never.
 constexpr Duration kSenderAnswers = std::chrono::seconds(10);
+/// A slot has gigabytes at most; a GPU that hangs must not hold the engine for long.
+constexpr Duration kGpuCopies = std::chrono::seconds(60);
 constexpr std::size_t kCudaIpcHandleBytes = 64;
 
 Result<ReceiveOptions> receive_options(const char* address, const char* settings) {
@@ -53,6 +55,19 @@ void take_pickled_handle(const PickledHandle& handle, ckpt_receiver& receiver, c
   event.cuda_handle_json = receiver.handle_json.c_str();
 }
 
+/// Where the sender took digests. What is in a GPU's memory is copied to the host for that: the engine maps it by itself.
+Status verify_bucket(ckpt_receiver& receiver) {
+  const NativeBucket& bucket = receiver.session.bucket();
+  if (bucket.checks.empty()) return Status::success();
+  const Deadline deadline = Deadline::after(kGpuCopies);
+  if (!receiver.view) {
+    CKPT_ASSIGN_OR_RETURN(SlotView view, SlotView::attach(std::get<NativeHandle>(receiver.session.handle()), deadline, receiver.never));
+    receiver.view.emplace(std::move(view));
+  }
+  CKPT_RETURN_IF_ERROR(receiver.view->fetch(bucket, deadline, receiver.never));
+  return receiver.view->verify(bucket);
+}
+
 /// The rest of an event, by its kind. An error is for the sender: it is what we answer.
 Status describe(ckpt_receiver& receiver, ckpt_event& event) {
   if (event.kind == CKPT_EVENT_HANDLE) {
@@ -60,7 +75,7 @@ Status describe(ckpt_receiver& receiver, ckpt_event& event) {
     take_pickled_handle(std::get<PickledHandle>(receiver.session.handle()), receiver, event);
   }
   if (event.kind == CKPT_EVENT_BUCKET) {
-    if (receiver.view) CKPT_RETURN_IF_ERROR(receiver.view->verify(receiver.session.bucket()));
+    CKPT_RETURN_IF_ERROR(verify_bucket(receiver));
     describe_bucket(receiver.session.bucket(), receiver, event);
   }
   receiver.releasing = event.kind == CKPT_EVENT_RELEASE;

@@ -15,9 +15,9 @@ struct ckpt_receiver {
   explicit ckpt_receiver(ckpt::ReceiveOptions options) : session(std::move(options)) {}
 
   ckpt::WorkerSession session;
-  ckpt::AbortSignal never;  // callers poll: they end their waits themselves
-  std::optional<ckpt::SlotView> view;
-  bool releasing = false;  // the buffer goes when the release is answered
+  ckpt::AbortSignal never;             // callers poll: they end their waits themselves
+  std::optional<ckpt::SlotView> view;  // of host memory; of a GPU's from the first bucket on that comes with digests
+  bool releasing = false;              // the buffer goes when the release is answered
   std::string handle_json;
   std::vector<ckpt_placed_tensor> tensors;
   std::vector<std::uint64_t> shapes;

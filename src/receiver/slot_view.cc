@@ -30,6 +30,19 @@ Range range_of(const NativeBucket& bucket) {
   return range;
 }
 
+/// Those of which a part is in the ranges, for the error's text: the first, and how many more.
+std::string tensors_in(const UnitCheck& check, const NativeBucket& bucket) {
+  const auto is_in = [&](const NativeTensor& tensor) {
+    return std::any_of(check.ranges.begin(), check.ranges.end(), [&](const UnitCheck::Range& range) {
+      return tensor.offset_bytes < range.offset_bytes + range.bytes && range.offset_bytes < tensor.offset_bytes + tensor.parameter.bytes;
+    });
+  };
+  const auto first = std::find_if(bucket.tensors.begin(), bucket.tensors.end(), is_in);
+  if (first == bucket.tensors.end()) return "no tensor";
+  const auto more = std::count_if(first + 1, bucket.tensors.end(), is_in);
+  return more == 0 ? "tensor " + first->parameter.name : fmt::format("tensor {} or the {} after it", first->parameter.name, more);
+}
+
 }  // namespace
 
 Result<SlotView> SlotView::attach(const NativeHandle& handle, Deadline deadline, const AbortSignal& abort) {
@@ -90,8 +103,8 @@ Status SlotView::verify(const NativeBucket& bucket) const {
     for (const UnitCheck::Range& range : check.ranges)
       if (range.bytes > 0) XXH3_64bits_update(&state, at(range.offset_bytes), range.bytes);
     if (const std::uint64_t digest = XXH3_64bits_digest(&state); digest != check.xxh3)
-      return Status(StatusCode::data_corruption, Scope::peer, "bucket {}: the bytes of rank {} have digest {:016x} instead of {:016x}", bucket.index,
-                    check.rank, digest, check.xxh3)
+      return Status(StatusCode::data_corruption, Scope::peer, "bucket {}, in {}: the bytes of rank {} have digest {:016x} instead of {:016x}",
+                    bucket.index, tensors_in(check, bucket), check.rank, digest, check.xxh3)
           .advise("memory or a link of that rank's host is faulty, or its checkpoint was changed while it was loaded");
   }
   return Status::success();

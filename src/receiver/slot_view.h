@@ -22,7 +22,8 @@ class SlotView {
   [[nodiscard]] Status fetch(const NativeBucket& bucket, Deadline deadline, const AbortSignal& abort);
   /// The tensors of the bucket that was fetched. Valid until the view ends or the bucket is answered.
   [[nodiscard]] std::vector<ReceivedTensor> tensors(NativeBucket& bucket) const;
-  /// ok if the bytes have the digests that came with the bucket; data_corruption names the rank that sent what differs.
+  /// ok if the bytes have the digests that came with the bucket; data_corruption names the rank that sent what differs, and
+  /// the tensors that it may be in.
   [[nodiscard]] Status verify(const NativeBucket& bucket) const;
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
   /// Host memory as it is mapped here, and its descriptor: null and -1 of a GPU's.

@@ -4,6 +4,7 @@ that speak as checkpoint-engine's do.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import zmq
 from engine_world import SLOW, finish, one_error, wait_for
-from gpu_world import OURS, GpuEngine, GpuWorld, World, digests
+from gpu_world import OURS, GpuWorld, HostWorld, digests
 
 STANDIN = Path(__file__).resolve().parent.parent / "support" / "torch_standin"
 
@@ -25,25 +26,6 @@ def gpus(request, tmp_path):
     made = GpuWorld(tmp_path, "ours", num_gpus, kind=kind)
     yield made
     made.close()
-
-
-class HostWorld(World):
-    """A vLLM on the CPU with our worker extension, and ranks whose device is host memory."""
-
-    def __init__(self, path: Path, version: str, num_workers: int):
-        super().__init__(path)
-        self.environment |= {"CKPT_DEVICE": "host"}
-        self.num_workers = num_workers
-        keys = [f"rank:{number}" for number in range(num_workers)]
-        self.engines.append(GpuEngine(path, version, keys if version == "ours" else ["GPU-none"], "vllm"))
-
-    @property
-    def engine(self) -> GpuEngine:
-        return self.engines[0]
-
-    def host_update(self, checkpoint: Path, version: str, *arguments: str) -> subprocess.CompletedProcess:
-        process = self.start_update(checkpoint, version, "--engine", self.engine.kind, *arguments, ranks=self.num_workers, tp=self.num_workers)
-        return finish(process, 30 * SLOW)
 
 
 @pytest.fixture(params=[1, 2])
@@ -106,6 +88,18 @@ def test_a_sender_that_dies_frees_the_worker(gpus):
     gpus.free_what_the_dead_had()
     gpus.expect_update(checkpoint, "v1")
     assert gpus.journal() == []  # they are known to look after themselves
+
+
+def test_digests_are_taken_of_what_is_on_the_gpu(gpus):
+    first = gpus.checkpoint("v1", "tiny-qwen3", 1)
+    second = gpus.checkpoint("v2", "tiny-qwen3", 2)
+    assert json.loads(gpus.expect_update(first, "v1", "--verify", "--json").stdout)["verified"]
+    flipped = {"CKPT_FAKE_CUDA_FAIL": "flip:1:3"}  # on the way to the slot, where a sender sees nothing of it
+    error = gpus.expect_failure(second, "v2", "--verify", "--rollback-path", str(first), **flipped)
+    assert re.search(r"bucket \d+, in tensor \S+( or the \d+ after it)?: the bytes of rank \d have digest", error), error
+    assert "the engines are back at version v1" in error, error
+    assert gpus.engine.model()["tensors"] == [digests(first)] * gpus.num_gpus
+    assert gpus.gpu_update(second, "v2", **flipped).returncode == 0 and gpus.engine.model()["tensors"] != [digests(second)] * gpus.num_gpus  # without --verify
 
 
 def test_updates_from_host_memory(host):

@@ -30,6 +30,7 @@
 ///   set
 ///     call   a name without its version suffix (cuMemAlloc, ncclCommInitRankConfig): the call returns the error, or never ("hang")
 ///            copy, init, all_gather, broadcast: the call succeeds, and its work fails later, or never ends ("hang"; communicators: until the abort)
+///            flip: the work of a copy from the host succeeds, and one bit of what it wrote is wrong
 ///     error  the number of a CUresult or ncclResult_t
 #pragma once
 

@@ -1,5 +1,6 @@
 // Calls that copy. A copy holds what it reads and writes on the device until it is done.
 #include <cstring>
+#include <span>
 #include <thread>
 
 #include "cuda/driver_state.h"
@@ -27,6 +28,12 @@ CuResult queue_copy(const std::shared_ptr<Context>& context, const StreamOfConte
   return kCuSuccess;
 }
 
+/// From the host; where that is injected, one bit arrives as another.
+void copy_in(std::span<std::byte> to, const void* source) {
+  std::memcpy(to.data(), source, to.size());
+  if (injected_error("flip") != 0) to[to.size() / 2] ^= std::byte{4};
+}
+
 /// What all copies check.
 CuResult begin_copy(const char* name, CuStream stream, std::shared_ptr<Context>* context, StreamOfContext* on) {
   if (const CuResult result = begin_call(name, context); result != kCuSuccess) return result;
@@ -44,10 +51,9 @@ CuResult cuMemcpyHtoDAsync_v2(CuDevicePtr destination, const void* source, std::
   const auto to = driver_state().memory.find(destination, bytes);
   const HostMemory memory = driver_state().host.look_up(source, bytes);
   if (!to || memory == HostMemory::mixed) return kInvalidValue;
-  if (memory == HostMemory::registered) return queue_copy(context, on, [to = *to, source, bytes] { std::memcpy(to.data(), source, bytes); });
+  if (memory == HostMemory::registered) return queue_copy(context, on, [to = *to, source, bytes] { copy_in({to.data(), bytes}, source); });
   const auto* first = static_cast<const std::byte*>(source);
-  return queue_copy(context, on,
-                    [to = *to, read = std::vector<std::byte>(first, first + bytes)] { std::memcpy(to.data(), read.data(), read.size()); });
+  return queue_copy(context, on, [to = *to, read = std::vector<std::byte>(first, first + bytes)] { copy_in({to.data(), read.size()}, read.data()); });
 }
 
 CuResult cuMemcpyDtoHAsync_v2(void* destination, CuDevicePtr source, std::size_t bytes, CuStream stream) {
