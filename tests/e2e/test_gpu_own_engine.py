@@ -1,6 +1,7 @@
 """`ckpt-engine update --device cuda` on software GPUs into our own engine, whose workers copy the slots to the host."""
 
 import json
+import re
 
 import pytest
 from engine_world import one_error
@@ -44,3 +45,12 @@ def test_an_engine_that_cannot_read_the_slots_keeps_its_version(gpus, environmen
     assert said in error, error
     assert engine.weights()["version"] is None
     assert gpus.left_over() == []
+
+
+def test_a_bit_that_flips_on_the_way_to_a_slot_is_refused(gpus):
+    versions = {version: gpus.checkpoint(version, "tiny-qwen3", seed) for version, seed in (("v1", 1), ("v2", 2))}
+    engine = gpus.engine(versions["v1"], 2)
+    assert gpus.update(versions["v1"], "v1", "--verify", ranks=2, tp=2).returncode == 0
+    error = one_error(gpus.update(versions["v2"], "v2", "--verify", ranks=2, tp=2, CKPT_FAKE_CUDA_FAIL="flip:1:3"))
+    assert re.search(r"bucket \d+, in tensor \S+( or the \d+ after it)?: the bytes of rank \d have digest", error), error
+    assert engine.weights()["version"] == "v1" and reported(engine.weights()) == expected(versions["v1"], 2)
