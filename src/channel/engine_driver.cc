@@ -27,7 +27,11 @@ class HttpEngineCall final : public EngineCall {
 
   Status start(const HttpUrl& url, HttpRequest request, std::function<void(const Status&)> on_reply) {
     auto on_end = [this, on_reply = std::move(on_reply)](const Result<HttpReply>& reply) {
-      if (reply.ok()) weights_ = results_of(*reply).weights;
+      if (reply.ok()) {
+        const WorkerResults said = results_of(*reply);
+        weights_ = said.weights;
+        pause_is_others_ = said.pause_is_others;
+      }
       answered_ = reply.ok();
       if (on_reply) on_reply(judge(reply));
     };
@@ -43,6 +47,7 @@ class HttpEngineCall final : public EngineCall {
   [[nodiscard]] bool done() const override { return call_->done(); }
   [[nodiscard]] bool answered() const override { return answered_; }
   [[nodiscard]] EngineWeights weights() const override { return weights_; }
+  [[nodiscard]] bool pause_is_others() const override { return pause_is_others_; }
   void cancel() noexcept override { call_->cancel(Status(StatusCode::cancelled, Scope::operation, "{}: cancelled", what_)); }
 
  private:
@@ -66,6 +71,7 @@ class HttpEngineCall final : public EngineCall {
   const Deadline deadline_;
   std::atomic<bool> answered_ = false;
   std::atomic<EngineWeights> weights_ = EngineWeights::unknown;
+  std::atomic<bool> pause_is_others_ = false;
   std::unique_ptr<HttpCall> call_;
 };
 
@@ -88,6 +94,7 @@ class HttpEngineDriver final : public EngineDriver {
   Status prepare(Deadline deadline, const AbortSignal& abort) override {
     if (kind_ == EngineKind::lmdeploy) return put_to_sleep(sleeper_routes(deadline, abort), holds_);
     if (kind_ != EngineKind::vllm) return Status::success();
+    found_paused_ = says_paused(get("/is_paused", deadline, abort));
     bool answered = false;
     const EnginePost post = [&answered, post = poster(deadline, abort)](const std::string& path, const std::string& body) {
       Result<HttpReply> reply = post(path, body);
@@ -103,9 +110,18 @@ class HttpEngineDriver final : public EngineDriver {
     const EnginePost post = poster(deadline, abort);
     if (kind_ == EngineKind::vllm && new_version) CKPT_RETURN_IF_ERROR(announce_weights(post, *new_version, notes_));
     if (!holds_) return Status::success();
+    if (leaves_paused_ && found_paused_) {
+      notes_.emplace_back("the engine was paused before the update, and stays so: POST /resume lets it go on");
+      holds_ = false;
+      return Status::success();
+    }
     CKPT_RETURN_IF_ERROR(kind_ == EngineKind::lmdeploy ? wake_up(sleeper_routes(deadline, abort)) : let_requests_go_on(post));
     holds_ = false;
     return Status::success();
+  }
+  [[nodiscard]] bool leave_paused() override {
+    leaves_paused_ = true;
+    return found_paused_;
   }
   [[nodiscard]] bool holds() const override { return holds_; }
   [[nodiscard]] const std::vector<std::string>& notes() const override { return notes_; }
@@ -233,6 +249,8 @@ class HttpEngineDriver final : public EngineDriver {
   EngineKind kind_;
   std::optional<SleeperState> told_;
   bool holds_ = false;
+  bool found_paused_ = false;
+  bool leaves_paused_ = false;
   std::vector<std::string> notes_;
 };
 

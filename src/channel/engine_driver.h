@@ -55,6 +55,8 @@ class EngineCall {
   [[nodiscard]] virtual bool answered() const = 0;
   /// What the reply said of the weights; unknown before there is one.
   [[nodiscard]] virtual EngineWeights weights() const = 0;
+  /// Whether the reply said that no update before this one left the engine held: a pause that was there is somebody else's. Our own worker knows.
+  [[nodiscard]] virtual bool pause_is_others() const = 0;
   virtual void cancel() noexcept = 0;
 };
 
@@ -78,6 +80,8 @@ class EngineDriver {
   /// The weights are whole: requests go on. `new_version`: the weights have changed, and are called so (empty: nameless); none: they have not.
   /// Without a prepare() that held requests, nothing is let go on. Not to be called while weights are torn: then the engine stays held.
   [[nodiscard]] virtual Status settle(const std::optional<std::string>& new_version, Deadline deadline, const AbortSignal& abort) = 0;
+  /// settle() is to leave the engine paused if it was when prepare() came. Whether it was.
+  [[nodiscard]] virtual bool leave_paused() = 0;
   /// Whether requests are held by us, or may be: prepare() ended without an answer.
   [[nodiscard]] virtual bool holds() const = 0;
   /// What a person should know of this engine, one sentence each.

@@ -24,6 +24,12 @@ Result<bool> post_to_optional_route(const EnginePost& post, const std::string& p
 
 }  // namespace
 
+bool says_paused(const Result<HttpReply>& reply) {
+  if (!reply.ok() || reply->status != 200) return false;
+  const nlohmann::json document = nlohmann::json::parse(reply->body, nullptr, false);
+  return document.is_object() && document.contains("is_paused") && document["is_paused"] == true;
+}
+
 Result<bool> hold_requests(const EnginePost& post, std::vector<std::string>& notes) {
   return post_to_optional_route(post, "/pause?mode=keep", "", "requests were not held while its weights changed", notes);
 }

@@ -14,6 +14,9 @@ namespace ckpt {
 /// POSTs `body` (may be empty) to the engine's `path`.
 using EnginePost = std::function<Result<HttpReply>(const std::string& path, const std::string& body)>;
 
+/// Whether the reply to GET /is_paused says that requests are held already. False too of an engine without the route.
+[[nodiscard]] bool says_paused(const Result<HttpReply>& reply);
+
 /// Requests stop where they are, new ones wait. False: an engine without the route, said in `notes`. failed_precondition: 401; remote_error: any
 /// other answer.
 [[nodiscard]] Result<bool> hold_requests(const EnginePost& post, std::vector<std::string>& notes);

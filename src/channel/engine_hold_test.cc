@@ -58,6 +58,27 @@ TEST(EngineHold, HoldsRequestsUntilTheWeightsAreWhole) {
   EXPECT_TRUE(driver->notes().empty());
 }
 
+TEST(EngineHold, APauseThatWasThereStaysIfItIsNotOurs) {
+  const AbortSignal abort;
+  const Deadline deadline = Deadline::after(20s);
+  for (const bool paused : {true, false}) {
+    HeldEngine engine;
+    for (const char* path : {"/pause", "/reset_prefix_cache", "/update_weight_version", "/resume"}) engine.route(path, 200);
+    engine.server.reply("GET", "/is_paused", 200, json{{"is_paused", paused}}.dump());
+    engine.server.start();
+    auto driver = driver_at(engine.server.url(), EngineKind::vllm);
+    EXPECT_OK(driver->prepare(deadline, abort));
+    EXPECT_OK(driver->settle("v1", deadline, abort));
+    EXPECT_EQ(engine.told.back(), "/resume") << "of a pause that may be left over from an update";
+    EXPECT_OK(driver->prepare(deadline, abort));
+    EXPECT_EQ(driver->leave_paused(), paused);
+    EXPECT_OK(driver->settle("v2", deadline, abort));
+    EXPECT_FALSE(driver->holds());
+    EXPECT_EQ(engine.told.back(), paused ? R"(/update_weight_version {"new_version":"v2"})" : "/resume");
+    EXPECT_EQ(driver->notes().size(), paused ? 1U : 0U);
+  }
+}
+
 TEST(EngineHold, ALackingRouteIsANoteAndARefusedKeyAnError) {
   const AbortSignal abort;
   const Deadline deadline = Deadline::after(20s);
@@ -131,6 +152,26 @@ TEST(EngineHold, TellsWhichWeightsTheWorkersSayTheyHave) {
   EXPECT_EQ(weights_after("old", "new"), EngineWeights::torn);
   EXPECT_EQ(weights_after("new", "torn"), EngineWeights::torn);
   EXPECT_EQ(weights_after("new", "better"), EngineWeights::unknown);
+}
+
+TEST(EngineHold, TellsWhetherAnUpdateBeforeLeftTheEngineHeld) {
+  const auto pause_is_others = [](const json& said) {
+    const std::map<std::string, std::string> one{{"HOST-a-0", "ipc:///x"}};
+    json result{{"session", "ipc:///x"}, {"weights", "new"}};
+    result.update(said);
+    TestServer server;
+    server.reply("POST", "/collective_rpc", 200, json{{"results", {{{"ckpt_engine", result}}}}}.dump());
+    server.start();
+    const AbortSignal abort;
+    auto call = driver_at(server.url(), EngineKind::vllm)->start_update({one, "v1"}, nullptr);
+    EXPECT_OK(call);
+    EXPECT_OK((*call)->wait(Deadline::after(20s), abort));
+    return (*call)->pause_is_others();
+  };
+  EXPECT_TRUE(pause_is_others({{"left_held", false}}));
+  EXPECT_FALSE(pause_is_others({{"left_held", true}}));
+  EXPECT_FALSE(pause_is_others({{"left_held", "no"}}));
+  EXPECT_FALSE(pause_is_others(json::object())) << "an older worker";
 }
 
 }  // namespace

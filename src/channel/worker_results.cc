@@ -45,15 +45,18 @@ WorkerResults judge_worker_results(std::string_view what, std::string_view body,
   std::set<std::string> open;
   for (const auto& [key, address] : addresses) open.insert(address);
   WorkerResults judged;
+  bool left_held = false;
   for (std::size_t worker = 0; worker < results->size(); ++worker) {
     const json& one = (*results)[worker];
     const json said = ours(one) ? one[kOwnKey] : json::object();
     const std::string session = text_of(said, "session");
     const std::string error = text_of(said, "error");
     if (open.erase(session) == 0) return {of_another_call(what, worker, session)};
+    left_held = left_held || said.value("left_held", json()) != false;
     judged.weights = together(judged.weights, weights_from_name(text_of(said, "weights")), worker == 0);
     if (!error.empty() && judged.status.ok()) judged.status = {StatusCode::remote_error, Scope::peer, "{}: worker {}: {}", what, worker, error};
   }
+  judged.pause_is_others = !left_held;
   return judged;
 }
 

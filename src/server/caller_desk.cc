@@ -22,7 +22,8 @@ class CallerCall final : public EngineCall {
   /// A caller whose call went well may have made none: another rank speaks with the engine, and that may still be under way.
   [[nodiscard]] bool answered() const override { return done() && !desk_.outcome()->ok(); }
   [[nodiscard]] EngineWeights weights() const override { return EngineWeights::unknown; }  // the reply is the caller's
-  void cancel() noexcept override {}                                                       // the caller's own call is his to end
+  [[nodiscard]] bool pause_is_others() const override { return false; }
+  void cancel() noexcept override {}  // the caller's own call is his to end
 
  private:
   CallerDesk& desk_;

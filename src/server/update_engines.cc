@@ -180,6 +180,7 @@ bool UpdateSession::call_is_over(const Status& outcome) const {
 
 Status UpdateSession::settle() {
   if (!driver_) return Status::success();
+  if (call_->pause_is_others()) static_cast<void>(driver_->leave_paused());
   return said_by_engine(driver_->settle(version(), deadline_.capped(server_.settings_.duration("hook_timeout")), stop_));
 }
 
@@ -201,7 +202,11 @@ Status UpdateSession::after_failure(const Status& failure) {
                              weights == EngineWeights::torn ? "its weights are torn" : "whether its weights are whole is not known");
   }
   const std::optional<std::string> changed = weights == EngineWeights::new_ones ? std::optional<std::string>("") : std::nullopt;
+  const bool untouched = !touched_ || (call_ && call_->pause_is_others());
+  const bool stays_paused = untouched && driver_->leave_paused();
   const Status settled = driver_->settle(changed, deadline, none);
+  if (settled.ok() && stays_paused)
+    return failure.with_note("engine {} has its {} weights, and stays paused as it was before", driver_->endpoint(), changed ? "new" : "old");
   if (settled.ok()) return failure.with_note("engine {} goes on with its {} weights", driver_->endpoint(), changed ? "new" : "old");
   return failure.with_note("engine {} may stay paused: {}", driver_->endpoint(), settled.message());
 }

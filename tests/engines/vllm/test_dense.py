@@ -43,6 +43,16 @@ def test_ten_updates_while_a_client_asks(server):
     assert all(len(answer["tokens"]) == 16 for answer in client.answers) and len(client.answers) >= 10
 
 
+def test_an_engine_that_its_user_has_paused_stays_so(server):
+    ensure(server, "v1")
+    assert server.call("POST", "/pause?mode=keep")[0] == 200
+    done = update(server, VERSIONS[1], "--weight-version", "v2")
+    assert done.returncode == 0 and "was paused before the update, and stays so" in done.stdout, done.stdout + done.stderr
+    assert is_paused(server) and weight_version(server) == "v2"
+    server.call("POST", "/resume")
+    assert server.version_served() == "v2"
+
+
 def test_an_incomplete_checkpoint_is_refused_and_the_old_weights_answer(server, tmp_path):
     ensure(server, "v1")
     done = update(server, without(VERSIONS[1], K_PROJ, tmp_path / "incomplete"))
