@@ -117,17 +117,20 @@ def medians(updates: list, parts) -> dict:
     return {part: statistics.median(update[part] for update in updates) for part in parts}
 
 
+def durations(update: dict) -> dict:
+    return {part: update[part] - begin for part, begin in zip(PARTS, [0.0, *(update[part] for part in PARTS)])}
+
+
 def report(measured: dict, size: int) -> str:
-    ours = medians(measured["ours"][1:], (*PARTS, "returned"))
-    lines = [f"{size / 1e6:.0f} MB; a token of the model takes {1e3 * measured['token']:.0f} ms", "", "| since update() | part | ms | first update |", "|---|---|---|---|"]
-    before = {"": 0.0}
-    for part in PARTS:
-        lines.append(f"| {1e3 * ours[part]:.0f} ms | {part} | {1e3 * (ours[part] - list(before.values())[-1]):.0f} | {1e3 * measured['ours'][0][part]:.0f} |")
-        before[part] = ours[part]
-    lines.append(f"| {1e3 * ours['returned']:.0f} ms | update() has returned | | {1e3 * measured['ours'][0]['returned']:.0f} |")
+    first, *warm = measured["ours"]
+    at, long, at_first = medians(warm, (*PARTS, "returned")), medians([durations(update) for update in warm], PARTS), durations(first)
+    lines = [f"{size / 1e6:.0f} MB; a token of the model takes {1e3 * measured['token']:.0f} ms; medians of {len(warm)} warm updates", "",
+             "| part | ms | ended, since update() | first update, ms |", "|---|---|---|---|"]
+    lines += [f"| {part} | {1e3 * long[part]:.0f} | {1e3 * at[part]:.0f} | {1e3 * at_first[part]:.0f} |" for part in PARTS]
+    lines += [f"| (update() has returned) | | {1e3 * at['returned']:.0f} | |", ""]
     for name in ("files", "files, cold"):
         theirs = medians(measured[name], ("held", "loaded", "resumed", "first token"))
-        lines.append(f"vLLM's own reload ({name}): " + ", ".join(f"{part} {1e3 * seconds:.0f} ms" for part, seconds in theirs.items()))
+        lines.append(f"vLLM's own reload ({name}): " + ", ".join(f"{part} {1e3 * seconds:.0f}" for part, seconds in theirs.items()) + " ms")
     return "\n".join(lines)
 
 
