@@ -63,12 +63,12 @@ bool VersionHistory::lose(Version& version, const std::string& why) {
   return true;
 }
 
-/// Of lost versions in a row the newest is told of, if it comes to that.
+/// Of lost versions in a row the newest two are told of, if it comes to that: one may be in service, and the other the one before.
 void VersionHistory::forget_long_lost() {
   std::size_t kept = 0;
   for (std::size_t i = 0; i < versions_.size(); ++i) {
-    const bool another_follows = i + 1 < versions_.size() && !versions_[i + 1].registration;
-    if (!versions_[i].registration && another_follows) continue;
+    const bool two_follow = i + 2 < versions_.size() && !versions_[i + 1].registration && !versions_[i + 2].registration;
+    if (!versions_[i].registration && two_follow) continue;
     if (kept != i) versions_[kept] = std::move(versions_[i]);
     ++kept;
   }

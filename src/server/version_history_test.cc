@@ -87,6 +87,11 @@ TEST_F(VersionHistoryTest, WhatWasGivenUpIsToldOnce) {
   step("v2");
   EXPECT_THAT(history_.before(),
               Is(StatusCode::failed_precondition, HasSubstr("checkpoint step, the version before, is not kept any more: memory is")));
+  for (const char* name : {"v3", "v4", "v5"}) step(name);
+  EXPECT_TRUE(history_.give_up("all were forgotten"));
+  EXPECT_THAT(history_.before(), Is(StatusCode::failed_precondition, HasSubstr("the version before, is not kept any more: all were forgotten")));
+  history_.update_begins();
+  EXPECT_THAT(history_.before(), Is(StatusCode::failed_precondition, HasSubstr("the version before, is not kept any more: all were forgotten")));
 }
 
 TEST_F(VersionHistoryTest, FilesThatLieWhereTheCallerHasThemAreNotKept) {

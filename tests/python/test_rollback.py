@@ -94,7 +94,7 @@ def step(version):
     ps.register_checkpoint("step", named_tensors=tensors)
     ps.gather_metas("step")
     report = ps.update_engines("step", [endpoint], engine=kind, weight_version=version)
-    ps.unregister_checkpoint("step")
+    ps.unregister_checkpoint("step", force=version == "v3")
     return [report["kept_versions"], report["pool_arenas_made"], report["notes"]]
 
 told = [step("v1")]
@@ -102,14 +102,21 @@ size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAG
 resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), resource.RLIM_INFINITY))
 told.append(step("v2"))
 told.append(failure(ps.rollback))
+size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
+told.append(step("v3"))
+told.append(failure(ps.rollback))
+told.append(size - int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE"))
 tell(told)
 """
     world = HostWorld(tmp_path, "ours", 1)
     try:
-        (((first, second, refused),),) = run(world, 1, program, world.engine.endpoint, world.engine.kind)
+        (((first, second, refused, third, forgotten, given_back),),) = run(world, 1, program, world.engine.endpoint, world.engine.kind)
     finally:
         world.close()
     assert first[:2] == [0, 1]
     assert second[:2] == [0, 1] and "no earlier version is kept: memory is scarce" in second[2]
     assert not any("earlier version" in note for note in first[2])
     assert refused[0] == "FailedPreconditionError" and "is not kept any more: memory is scarce" in refused[1]
+    assert third[:2] == [0, 1]
+    assert forgotten[0] == "FailedPreconditionError" and "is not kept any more: memory is scarce" in forgotten[1]
+    assert given_back >= 100 << 20, "of 128 MiB, which no name and no version needs after unregister_checkpoint(force=True)"
