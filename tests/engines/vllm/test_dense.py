@@ -76,7 +76,9 @@ def test_a_killed_sender_leaves_the_old_weights_and_the_next_update_works(server
     kill_sender_in_the_middle(server, VERSIONS[1])
     server.call("POST", "/resume")  # nobody else does: the sender is gone
     assert server.version_served() == "v1"
+    server.call("POST", "/pause?mode=keep")  # as the sender left it, which our worker knows: the next update ends the pause
     ensure(server, "v3")
+    assert not is_paused(server)
 
 
 def test_an_incomplete_checkpoint_by_vllms_own_routes(server, tmp_path):
