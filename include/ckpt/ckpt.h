@@ -124,7 +124,8 @@ CKPT_API int32_t ckpt_server_gather_metas_start(ckpt_server* server, const char*
 CKPT_API int32_t ckpt_server_metas(ckpt_server* server, const char* name, const char** json, ckpt_error** error);
 /// Puts a checkpoint into the engines. `target`: a JSON object {"endpoints": ["http://…"], "engine": "auto", "inference_parallel_size": 1,
 /// "weight_version": "", "uds": "", "dialect": "auto", "keep_slots": false}; without "endpoints" the caller makes the engines' call itself: each
-/// rank's operation says CKPT_CALL_ENGINES once. A collective call. Text: the report, as `ckpt-engine update --json` prints it.
+/// rank's operation says CKPT_CALL_ENGINES once; with "ranks": [0, …] only theirs do and only their workers get the weights, the others hold and
+/// send (their addresses are empty). A collective call. Text: the report, as `ckpt-engine update --json` prints it.
 CKPT_API int32_t ckpt_server_update_start(ckpt_server* server, const char* name, const char* target, uint32_t timeout_ms, ckpt_operation** operation,
                                           ckpt_error** error);
 /// Puts the version before into the engines: after an update that failed the one that went well last, else the one before that. Arguments, text and

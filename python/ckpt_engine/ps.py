@@ -81,6 +81,7 @@ class ParameterServer:
         self._empty = ""  # the name that gather_metas registered, since this rank holds nothing of it
         self._gathered = ""
         self._metas: Optional[Metas] = None
+        self._metas_of_others = False  # loaded, not gathered
         self._target: Dict[str, Any] = {}  # of the last update_engines
         self._native = Rank(given, settings, progress)
         distributed.follow(self)
@@ -277,7 +278,7 @@ class ParameterServer:
                 self._register(checkpoint_name, None, (), {}, {}, timeout)
                 self._empty = checkpoint_name
             self._native.run("ckpt_server_gather_metas_start", checkpoint_name.encode(), timeout=timeout)
-            self._gathered, self._metas = checkpoint_name, None
+            self._gathered, self._metas, self._metas_of_others = checkpoint_name, None, False
 
     def get_metas(self) -> Dict[int, MemoryBufferMetaList]:
         """What was gathered or loaded last, by rank; empty before that. The values pickle; `metas.Metas.document` has
@@ -295,15 +296,15 @@ class ParameterServer:
             return self._native.metas_json(self._gathered)
 
     def load_metas(self, metas: Mapping[int, MemoryBufferMetaList]) -> None:
-        """Takes metas that another job's get_metas gave, by rank: what an update of chosen `ranks` would read from.
-        Raises InvalidArgumentError for else."""
+        """Takes metas that another job's get_metas gave, by rank. `get_metas` gives them; an update from another job's
+        memory raises UnsupportedError. Raises InvalidArgumentError for else."""
         loaded = Metas(metas)
         loaded.document = getattr(metas, "document", "")
         need(
             all(type(rank) is int and isinstance(held, MemoryBufferMetaList) for rank, held in loaded.items()),
             "metas: give what get_metas() returned",
         )
-        self._metas = loaded
+        self._metas, self._metas_of_others = loaded, True
 
     # ---- updates
 
@@ -319,7 +320,10 @@ class ParameterServer:
 
         `req_func` is called on every rank in a thread, with the list of (device uuid, socket address) of all ranks,
         while the weights move; it asks the engines to take them and returns when they have. What it raises ends the
-        update on every rank. `ranks`: None and [] mean all; an update of chosen ranks raises UnsupportedError.
+        update on every rank.
+
+        `ranks`: whose workers get the weights, the same on all ranks; None and [] mean all. The other ranks call this
+        too: they hold and send, their `req_func` is not called, and their address in the list is empty.
 
         Returns the report, as `ckpt-engine update --json` prints it. When this raises, engines keep their version, and
         the next update works: NotFoundError, FailedPreconditionError, ResourceExhaustedError (nothing was started);
@@ -327,11 +331,15 @@ class ParameterServer:
         same on all ranks.
         """
         need(callable(req_func), "req_func: give a function that takes a list of (device uuid, socket address)")
-        if ranks:
+        chosen = sorted(set(ranks or ()))
+        need(all(type(rank) is int and rank >= 0 for rank in chosen), f"ranks {ranks}: give a list of ranks")
+        if self._metas_of_others:
             raise errors.UnsupportedError(
-                "an update of chosen ranks is not offered", advice="leave ranks out: all ranks get the weights"
+                "metas of another job are loaded, and its memory cannot be read",
+                advice="call gather_metas(name) in this job, whose ranks hold the checkpoint",
             )
-        return self._put(["ckpt_server_update_start", checkpoint_name.encode(), b"{}"], req_func, timeout)
+        target = as_json({"ranks": chosen})
+        return self._put(["ckpt_server_update_start", checkpoint_name.encode(), target], req_func, timeout)
 
     def rollback(
         self, req_func: Optional[RequestFunction] = None, *, timeout: Timeout = TEN_MINUTES

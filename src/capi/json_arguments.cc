@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace ckpt::capi {
+namespace {
+
+bool is_count(const nlohmann::json& json) { return json.is_number_unsigned() && json.get<std::uint64_t>() <= UINT32_MAX; }
+
+}  // namespace
 
 Result<JsonArguments> JsonArguments::parse(const char* text, std::string_view what, std::initializer_list<std::string_view> known) {
   if (text == nullptr) return JsonArguments(nlohmann::json::object(), what);
@@ -33,8 +38,7 @@ bool JsonArguments::flag(std::string_view name, bool fallback) {
 }
 
 std::uint32_t JsonArguments::count(std::string_view name, std::uint32_t fallback) {
-  const nlohmann::json* value = find(
-      name, [](const nlohmann::json& json) { return json.is_number_unsigned() && json.get<std::uint64_t>() <= UINT32_MAX; }, "a whole number from 0");
+  const nlohmann::json* value = find(name, is_count, "a whole number from 0");
   return value != nullptr ? value->get<std::uint32_t>() : fallback;
 }
 
@@ -44,6 +48,12 @@ std::vector<std::string> JsonArguments::texts(std::string_view name) {
   };
   const nlohmann::json* value = find(name, all_texts, "a list of texts");
   return value != nullptr ? value->get<std::vector<std::string>>() : std::vector<std::string>();
+}
+
+std::vector<std::uint32_t> JsonArguments::counts(std::string_view name) {
+  const auto all_counts = [](const nlohmann::json& json) { return json.is_array() && std::all_of(json.begin(), json.end(), is_count); };
+  const nlohmann::json* value = find(name, all_counts, "a list of whole numbers from 0");
+  return value != nullptr ? value->get<std::vector<std::uint32_t>>() : std::vector<std::uint32_t>();
 }
 
 }  // namespace ckpt::capi

@@ -23,6 +23,7 @@ class JsonArguments {
   [[nodiscard]] bool flag(std::string_view name, bool fallback);
   [[nodiscard]] std::uint32_t count(std::string_view name, std::uint32_t fallback);
   [[nodiscard]] std::vector<std::string> texts(std::string_view name);
+  [[nodiscard]] std::vector<std::uint32_t> counts(std::string_view name);
   /// invalid_argument of the first argument so far that did not fit.
   [[nodiscard]] const Status& status() const { return status_; }
 

@@ -28,18 +28,21 @@ Result<std::optional<LauncherEnvironment>> place_of(const char* text) {
 }
 
 Result<UpdateTarget> target_of(const char* text) {
-  CKPT_ASSIGN_OR_RETURN(
-      JsonArguments arguments,
-      JsonArguments::parse(text, "target", {"endpoints", "engine", "inference_parallel_size", "weight_version", "uds", "dialect", "keep_slots"}));
+  CKPT_ASSIGN_OR_RETURN(JsonArguments arguments, JsonArguments::parse(text, "target",
+                                                                      {"endpoints", "engine", "inference_parallel_size", "weight_version", "uds",
+                                                                       "dialect", "keep_slots", "ranks"}));
   UpdateTarget target;
   target.endpoints = arguments.texts("endpoints");
   target.inference_parallel_size = arguments.count("inference_parallel_size", 1);
   target.weight_version = arguments.text("weight_version");
   target.unix_socket = arguments.text("uds");
   target.keep_slots = arguments.flag("keep_slots", false);
+  target.ranks = arguments.counts("ranks");
   const auto engine = engine_kind_from_name(arguments.text("engine", "auto"));
   const auto dialect = dialect_from_name(arguments.text("dialect", "auto"));
   CKPT_RETURN_IF_ERROR(arguments.status());
+  if (!target.endpoints.empty() && !target.ranks.empty())
+    return Status(StatusCode::invalid_argument, Scope::operation, "target has \"endpoints\" and \"ranks\": ranks are chosen where the caller asks");
   if (!engine || !dialect || target.inference_parallel_size == 0)
     return Status(StatusCode::invalid_argument, Scope::operation,
                   "target names an engine, a dialect or an inference_parallel_size that there is not");

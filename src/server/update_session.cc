@@ -88,8 +88,11 @@ Status UpdateSession::step(Stage stage, const char* what, Status (UpdateSession:
 
 Status UpdateSession::map_groups() {
   CKPT_ASSIGN_OR_RETURN(const std::uint64_t free_bytes, server_.free_device_bytes());
-  const nlohmann::json mine{
-      {"host", server_.host_}, {"endpoints", target_.endpoints.size()}, {"free", free_bytes}, {"caller", target_.caller != nullptr}};
+  const nlohmann::json mine{{"host", server_.host_},
+                            {"endpoints", target_.endpoints.size()},
+                            {"free", free_bytes},
+                            {"caller", target_.caller != nullptr},
+                            {"ranks", target_.ranks}};
   CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server_.group_->all_gather("places", to_bytes(mine.dump()), deadline_));
   std::vector<RankPlace> places;
   for (const Bytes& one : all) {
@@ -98,16 +101,27 @@ Status UpdateSession::map_groups() {
     if (place.value("caller", false) != (target_.caller != nullptr))
       return {StatusCode::invalid_argument, Scope::group, "rank {} and rank {} do not agree on who makes the engines' update calls", rank_,
               places.size()};
+    if (place.value("ranks", std::vector<std::uint32_t>{}) != target_.ranks)
+      return {StatusCode::invalid_argument, Scope::group, "rank {} and rank {} do not agree on whose workers get the weights", rank_, places.size()};
     places.push_back({place.value("host", std::string()), place.value("endpoints", 0u)});
     free_bytes_.push_back(place.value("free", std::uint64_t{0}));
   }
-  if (target_.caller != nullptr) {
-    for (std::uint32_t rank = 0; rank < places.size(); ++rank) groups_.push_back({rank, 1, 0});
-    group_ = groups_[rank_];
-    return Status::success();
-  }
+  if (target_.caller != nullptr) return map_caller(static_cast<std::uint32_t>(places.size()));
   CKPT_ASSIGN_OR_RETURN(groups_, map_engines(places, target_.inference_parallel_size));
   group_ = groups_[rank_ / target_.inference_parallel_size];
+  return Status::success();
+}
+
+/// Each rank is a group of its own: the caller knows which of them are an engine.
+Status UpdateSession::map_caller(std::uint32_t num_ranks) {
+  for (const std::uint32_t chosen : target_.ranks)
+    if (chosen >= num_ranks)
+      return Status(StatusCode::invalid_argument, Scope::operation, "rank {} is to get the weights, and there are {} ranks", chosen, num_ranks);
+  for (std::uint32_t rank = 0; rank < num_ranks; ++rank) {
+    const bool chosen = target_.ranks.empty() || std::find(target_.ranks.begin(), target_.ranks.end(), rank) != target_.ranks.end();
+    groups_.push_back({rank, 1, chosen ? std::optional<std::uint32_t>(0) : std::nullopt});
+  }
+  group_ = groups_[rank_];
   return Status::success();
 }
 
@@ -138,7 +152,7 @@ Status UpdateSession::make_plan_step() {
 Status UpdateSession::open() {
   CKPT_RETURN_IF_ERROR(server_.ensure_collective(deadline_.capped(server_.settings_.duration("connect_timeout")), stop_));
   CKPT_RETURN_IF_ERROR(server_.ensure_buffer(registration_.plan->buffer_bytes()));
-  std::string address;
+  std::string address = server_.device_->key() + "\n";
   if (drives()) {
     CKPT_ASSIGN_OR_RETURN(SessionOptions options, session_options(server_.settings_));
     options.worker_key = server_.device_->key();
@@ -147,7 +161,7 @@ Status UpdateSession::open() {
     // Of host memory only native workers can take anything; others are sent away when they come.
     registration_.buckets->encode(server_.device_->kind() == "host" ? Dialect::native : options.dialect);
     CKPT_ASSIGN_OR_RETURN(session_, open_session(options, stop_));
-    address = server_.device_->key() + "\n" + session_->address();
+    address += session_->address();
   }
   CKPT_ASSIGN_OR_RETURN(const std::vector<Bytes> all, server_.group_->all_gather("socket addresses", to_bytes(address), deadline_));
   for (const Bytes& one : all) addresses_.emplace_back(as_text(one));

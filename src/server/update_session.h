@@ -32,6 +32,7 @@ class UpdateSession {
   void end_waits(const Status& reason);
   [[nodiscard]] Status steps();
   [[nodiscard]] Status map_groups();
+  [[nodiscard]] Status map_caller(std::uint32_t num_ranks);
   [[nodiscard]] Status make_plan_step();
   [[nodiscard]] Status wait_ready();
   [[nodiscard]] Status learn_of_engine();

@@ -156,6 +156,42 @@ if RANK == 0:
     subprocess.run([BINARY, "plan", "--load-metas-file", document], check=True, capture_output=True, timeout=30)
 
 
+def test_chosen_ranks_get_the_weights_and_the_others_send(world):
+    program = """
+from ckpt_engine import ParameterServer
+from script_parts import *
+endpoints, v1, v2 = sys.argv[1].split(","), *sys.argv[2:]
+asked = []
+
+def ask(version):
+    call = ask_engines(endpoints, 2, version)
+
+    def request(addresses):
+        asked.append([version, [bool(address) for _, address in addresses]])
+        call(addresses)
+    return request
+
+ps = ParameterServer()
+for version, directory, ranks in (("v1", v1, None), ("v2", v2, [3, 2]), ("v2", v2, [2, 3])):
+    ps.register_checkpoint(version, files=files_of(directory))
+    ps.gather_metas(version)
+    ps.update(version, ask(version), ranks=ranks)
+    ps.unregister_checkpoint(version)
+ps.load_metas(ps.get_metas())
+tell(asked)
+tell(failure(ps.update, "v2", ask("v3")))
+"""
+    checkpoints = [world.checkpoint(version, "tiny-qwen3", seed) for version, seed in (("v1", 1), ("v2", 2))]
+    engines = [world.engine(checkpoints[0], 2, "--load-format", "dummy") for _ in range(2)]
+    told = run(world, 4, program, ",".join(engine.endpoint for engine in engines), *checkpoints)
+    chosen = [["v2", [False, False, True, True]]] * 2
+    assert [asked for asked, _ in told] == [[["v1", [True] * 4]] + (chosen if rank >= 2 else []) for rank in range(4)]
+    assert all(kind == "UnsupportedError" and "metas of another job" in text for _, (kind, text) in told)
+    for engine, version, path in zip(engines, ("v1", "v2"), checkpoints):
+        assert engine.weights()["version"] == version
+        assert reported(engine.weights()) == expected(path, 2)
+
+
 def test_refusals_name_what_is_wrong_and_change_nothing(world):
     program = """
 from ckpt_engine import ParameterServer
@@ -169,7 +205,8 @@ tell(failure(ps.register_checkpoint, "x", named_tensors={"other": b"1"}))
 tell(failure(ps.update, "x", ask))
 ps.gather_metas("x")
 tell(failure(ps.update, "y", ask))
-tell(failure(ps.update, "x", ask, ranks=[0]))
+tell(failure(ps.update, "x", ask, ranks=[2]))
+tell(failure(ps.update, "x", ask, ranks=[RANK]))
 tell(failure(ps.update, "x", None))
 
 def refuse(paths):
@@ -197,7 +234,8 @@ tell(failure(ps.gather_metas, "x"))
             "AlreadyExistsError",
             "FailedPreconditionError",
             "NotFoundError",
-            "UnsupportedError",
+            "InvalidArgumentError",
+            "InvalidArgumentError",
             "InvalidArgumentError",
             "RemoteError",
             "RemoteError",
@@ -207,9 +245,11 @@ tell(failure(ps.gather_metas, "x"))
         ], told
         texts = [text for _, text in told]
         assert f"/nowhere-{rank}.safetensors" in texts[0]
-        assert "not on a Sunday" in texts[6] and "rank 0" in texts[6]
-        assert "make one call at a time" in texts[7] and "rank 1" in texts[7]
-        assert "this ParameterServer is closed" in texts[10]
+        assert "rank 2 is to get the weights, and there are 2 ranks" in texts[4]
+        assert "do not agree on whose workers get the weights" in texts[5]
+        assert "not on a Sunday" in texts[7] and "rank 0" in texts[7]
+        assert "make one call at a time" in texts[8] and "rank 1" in texts[8]
+        assert "this ParameterServer is closed" in texts[11]
     assert engine.weights()["version"] == "v1"
     assert reported(engine.weights()) == expected(checkpoint, 2)
     assert left_over(world) == []
