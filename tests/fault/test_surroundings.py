@@ -44,8 +44,16 @@ def test_a_file_is_cut_while_it_is_read(loaded):
     assert "load" in error and ".safetensors" in error, error
 
 
+def write_backwards(file):
+    """In place: a file that is opened to be written anew is empty for a moment, which a rank may see."""
+    with open(file, "r+b") as opened:
+        content = opened.read()
+        opened.seek(0)
+        opened.write(content[::-1])
+
+
 def test_a_file_is_rewritten_while_it_is_read(loaded):
-    error = expect_unharmed(loaded, spoiled_while_read(loaded, lambda file: file.write_bytes(file.read_bytes()[::-1])))
+    error = expect_unharmed(loaded, spoiled_while_read(loaded, write_backwards))
     assert "load" in error and "was changed" in error, error
 
 
