@@ -103,12 +103,15 @@ class HttpEngineDriver final : public EngineDriver {
     };
     const Result<bool> held = hold_requests(post, notes_);
     holds_ = held.ok() ? *held : !answered;  // one that did not answer may hold them all the same
-    return held.status();
+    CKPT_RETURN_IF_ERROR(held.status());
+    CKPT_ASSIGN_OR_RETURN(told_before_, forget_version(get("/weight_info", deadline, abort), post));
+    return Status::success();
   }
 
   Status settle(const std::optional<std::string>& new_version, Deadline deadline, const AbortSignal& abort) override {
     const EnginePost post = poster(deadline, abort);
     if (kind_ == EngineKind::vllm && new_version) CKPT_RETURN_IF_ERROR(announce_weights(post, *new_version, notes_));
+    if (!new_version && told_before_) CKPT_RETURN_IF_ERROR(restore_version(post, *told_before_));
     if (!holds_) return Status::success();
     if (leaves_paused_ && found_paused_) {
       notes_.emplace_back("the engine was paused before the update, and stays so: POST /resume lets it go on");
@@ -248,6 +251,7 @@ class HttpEngineDriver final : public EngineDriver {
   const std::string endpoint_;
   EngineKind kind_;
   std::optional<SleeperState> told_;
+  std::optional<std::string> told_before_;  // the version of the weights that prepare() found
   bool holds_ = false;
   bool found_paused_ = false;
   bool leaves_paused_ = false;

@@ -7,6 +7,8 @@
 namespace ckpt {
 namespace {
 
+constexpr const char* kVersionRoute = "/update_weight_version";
+
 // True: done. False: the engine has no such route, or says that it did not do it: noted as `lack`.
 Result<bool> post_to_optional_route(const EnginePost& post, const std::string& path, const std::string& body, std::string_view lack,
                                     std::vector<std::string>& notes) {
@@ -34,14 +36,27 @@ Result<bool> hold_requests(const EnginePost& post, std::vector<std::string>& not
   return post_to_optional_route(post, "/pause?mode=keep", "", "requests were not held while its weights changed", notes);
 }
 
+Result<std::optional<std::string>> forget_version(const Result<HttpReply>& weight_info, const EnginePost& post) {
+  if (!weight_info.ok() || weight_info->status != 200) return std::optional<std::string>();
+  const nlohmann::json document = nlohmann::json::parse(weight_info->body, nullptr, false);
+  if (!document.is_object() || !document.contains("weight_version") || !document["weight_version"].is_string()) return std::optional<std::string>();
+  std::string told = document["weight_version"].get<std::string>();
+  if (told.empty()) return std::optional<std::string>();
+  CKPT_RETURN_IF_ERROR(restore_version(post, ""));
+  return std::optional<std::string>(std::move(told));
+}
+
+Status restore_version(const EnginePost& post, const std::string& version) {
+  std::vector<std::string> known;  // that it has the route
+  return post_to_optional_route(post, kVersionRoute, nlohmann::json{{"new_version", version}}.dump(), "", known).status();
+}
+
 Status announce_weights(const EnginePost& post, const std::string& version, std::vector<std::string>& notes) {
   CKPT_RETURN_IF_ERROR(
       post_to_optional_route(post, "/reset_prefix_cache?reset_running_requests=true", "", "what it cached under the old weights stays", notes)
           .status());
   if (version.empty()) return Status::success();
-  return post_to_optional_route(post, "/update_weight_version", nlohmann::json{{"new_version", version}}.dump(), "it does not tell its version",
-                                notes)
-      .status();
+  return post_to_optional_route(post, kVersionRoute, nlohmann::json{{"new_version", version}}.dump(), "it does not tell its version", notes).status();
 }
 
 Status let_requests_go_on(const EnginePost& post) {

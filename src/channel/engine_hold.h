@@ -21,6 +21,11 @@ using EnginePost = std::function<Result<HttpReply>(const std::string& path, cons
 /// other answer.
 [[nodiscard]] Result<bool> hold_requests(const EnginePost& post, std::vector<std::string>& notes);
 
+/// While its weights change an engine tells no version: an empty one. Returns what it told before; none: it has no such routes, or told none.
+[[nodiscard]] Result<std::optional<std::string>> forget_version(const Result<HttpReply>& weight_info, const EnginePost& post);
+/// It tells `version` again: its weights have not changed.
+[[nodiscard]] Status restore_version(const EnginePost& post, const std::string& version);
+
 /// What an engine is told when its weights have changed, while its requests are held: nothing cached under the old weights is used any more, and the
 /// version is `version` (empty: not told). Routes that it lacks are said in `notes`.
 [[nodiscard]] Status announce_weights(const EnginePost& post, const std::string& version, std::vector<std::string>& notes);

@@ -58,6 +58,26 @@ TEST(EngineHold, HoldsRequestsUntilTheWeightsAreWhole) {
   EXPECT_TRUE(driver->notes().empty());
 }
 
+TEST(EngineHold, WeightsThatChangeHaveNoVersion) {
+  const AbortSignal abort;
+  const Deadline deadline = Deadline::after(20s);
+  HeldEngine engine;
+  for (const char* path : {"/pause", "/reset_prefix_cache", "/update_weight_version", "/resume"}) engine.route(path, 200);
+  engine.server.reply("GET", "/weight_info", 200, R"({"weight_version": "step-6"})");
+  engine.server.start();
+  auto driver = driver_at(engine.server.url(), EngineKind::vllm);
+  EXPECT_OK(driver->prepare(deadline, abort));
+  EXPECT_EQ(engine.told.back(), R"(/update_weight_version {"new_version":""})") << "also where nobody comes to tell a new one";
+  EXPECT_OK(driver->settle(std::nullopt, deadline, abort));
+  EXPECT_EQ(engine.told, (std::vector<std::string>{"/pause?mode=keep", R"(/update_weight_version {"new_version":""})",
+                                                   R"(/update_weight_version {"new_version":"step-6"})", "/resume"}))
+      << "old weights are called as before";
+  EXPECT_OK(driver->prepare(deadline, abort));
+  EXPECT_OK(driver->settle("step-7", deadline, abort));
+  EXPECT_EQ(engine.told[engine.told.size() - 2], R"(/update_weight_version {"new_version":"step-7"})");
+  EXPECT_TRUE(driver->notes().empty());
+}
+
 TEST(EngineHold, APauseThatWasThereStaysIfItIsNotOurs) {
   const AbortSignal abort;
   const Deadline deadline = Deadline::after(20s);

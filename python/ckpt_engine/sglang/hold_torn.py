@@ -48,10 +48,14 @@ async def _held_update(manager: Any, update: Callable[[], Awaitable[Tuple[bool, 
     async with manager.is_pause_cond:
         manager.is_pause = True  # else `update` would wait for the lock
     success, message = False, TORN_TEXT  # what a call that is given up leaves is not known
+    before = manager.server_args.weight_version
+    manager._update_weight_version_if_provided("")  # while they change, weights have no version
     try:
         success, message = await update()
     finally:
         if success or (held is None and TORN_TEXT not in message):
+            if manager.server_args.weight_version == "":  # not changed, or changed without a name: SGLang keeps the one it had
+                manager._update_weight_version_if_provided(before)
             await _let_go(manager, lock)
         else:
             _log.error("requests are held until an update has mended the weights: %s", message)

@@ -19,7 +19,7 @@ REPOSITORY = HERE.parents[2]
 PYTHON = REPOSITORY / "build/vllm/bin/python"
 MODELS = REPOSITORY / "build/vllm/models"
 SITE = REPOSITORY / "build/sglang/site"
-SECONDS = 180
+SECONDS = 300
 sys.path[:0] = [str(REPOSITORY / "tests/support"), str(REPOSITORY / "tests/engines/vllm")]
 
 
@@ -102,7 +102,7 @@ class Engine:
     def send(self, checkpoint: Path, *options: str, url: str = "") -> subprocess.CompletedProcess:
         """`ckpt-engine update` into it, from host memory."""
         command = [os.environ["CKPT_ENGINE_BINARY"], "update", "--engine", "sglang", "--device", "host", "--endpoint", url or self.url, "--checkpoint-path", str(checkpoint),
-                   "--nproc-per-node", str(self.num_ranks), "--inference-parallel-size", str(self.num_ranks), "--timeout", "60s", "--ready-timeout", "120s",
+                   "--nproc-per-node", str(self.num_ranks), "--inference-parallel-size", str(self.num_ranks), "--timeout", "240s", "--ready-timeout", "240s",
                    "--bucket-size", "1MiB", *options]
         return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
 

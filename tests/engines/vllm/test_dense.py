@@ -74,6 +74,7 @@ def test_a_broken_checkpoint_is_refused_and_the_old_weights_answer(server, tmp_p
 def test_a_killed_sender_leaves_the_old_weights_and_the_next_update_works(server):
     ensure(server, "v1")
     kill_sender_in_the_middle(server, VERSIONS[1])
+    assert weight_version(server) == "", "nobody could tell whose weights they are"
     server.call("POST", "/resume")  # nobody else does: the sender is gone
     assert server.version_served() == "v1"
     server.call("POST", "/pause?mode=keep")  # as the sender left it, which our worker knows: the next update ends the pause
