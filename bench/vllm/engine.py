@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ import numpy
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "engines" / "vllm"), str(ROOT / "python")]
 
+from asking import AskingThread  # noqa: E402
 from vllm_server import free_port  # noqa: E402
 
 START_SECONDS, STOP_SECONDS = 600, 30
@@ -125,29 +125,19 @@ def completion(count: int, **more) -> dict:
     return {"model": "model", "prompt": [[5, 6, 7, 8]], "max_tokens": count, "temperature": 0, "ignore_eos": True, "return_token_ids": True, **more}
 
 
-class StreamingClient(threading.Thread):
+class StreamingClient(AskingThread):
     """Has one completion after the other streamed; `arrivals`: when each token came, in order."""
 
+    expected = (OSError, http.client.HTTPException, RuntimeError)
+
     def __init__(self, server: Vllm):
-        super().__init__(daemon=True)
-        self._server, self._done, self.arrivals, self.failed = server, threading.Event(), [], None
+        super().__init__()
+        self._server, self.arrivals, self.failed = server, [], None
 
-    def __enter__(self):
-        self.start()
-        return self
+    def gave_up(self, error):
+        self.failed = error
 
-    def __exit__(self, *_):
-        self._done.set()
-        self.join(60)
-
-    def run(self):
-        try:
-            while not self._done.is_set():
-                self._one()
-        except (OSError, http.client.HTTPException, RuntimeError) as error:
-            self.failed = error
-
-    def _one(self):
+    def ask_once(self):
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=300)
         connection.request("POST", "/v1/completions", json.dumps(completion(TOKENS, stream=True)), {"Content-Type": "application/json"})
         reply = connection.getresponse()
@@ -156,7 +146,7 @@ class StreamingClient(threading.Thread):
         for line in reply:
             if line.startswith(b"data: {"):
                 self.arrivals.append(time.time())
-            if self._done.is_set():
+            if self.done.is_set():
                 break
         connection.close()
 

@@ -84,14 +84,14 @@ Result<ckpt::ParameterServer*> ckpt_server::rank() {
 
 Result<std::string> ckpt_server::join(const std::optional<ckpt::LauncherEnvironment>& place, ckpt_operation& operation) {
   if (rank_) return Status(StatusCode::failed_precondition, Scope::operation, "this process is a rank already");
-  CKPT_ASSIGN_OR_RETURN(ckpt::JoinedGroup membership, ckpt::join_as_rank(settings_, place, operation.deadline, operation.stop));
+  CKPT_ASSIGN_OR_RETURN(ckpt::JoinedGroup joined, ckpt::join_as_rank(settings_, place, operation.deadline, operation.stop));
   auto progress = [this](ckpt::Stage stage, std::uint64_t done, std::uint64_t total) {
     const MutexLock lock(mutex_);
     if (current_ != nullptr) current_->tell_progress(stage, done, total);
   };
   CKPT_ASSIGN_OR_RETURN(std::unique_ptr<ckpt::ParameterServer> rank,
-                        ckpt::ParameterServer::create(std::move(membership.group), settings_, std::move(progress)));
-  store_ = std::move(membership.store);
+                        ckpt::ParameterServer::create(std::move(joined.group), settings_, std::move(progress)));
+  store_ = std::move(joined.store);
   rank_ = std::move(rank);
   return nlohmann::json{{"rank", rank_->group().rank()},
                         {"world_size", rank_->group().size()},

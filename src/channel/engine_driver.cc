@@ -95,6 +95,7 @@ class HttpEngineDriver final : public EngineDriver {
     if (kind_ == EngineKind::lmdeploy) return put_to_sleep(sleeper_routes(deadline, abort), holds_);
     if (kind_ != EngineKind::vllm) return Status::success();
     found_paused_ = says_paused(get("/is_paused", deadline, abort));
+    const Result<HttpReply> weight_info = get("/weight_info", deadline, abort);  // asked while requests still go on
     bool answered = false;
     const EnginePost post = [&answered, post = poster(deadline, abort)](const std::string& path, const std::string& body) {
       Result<HttpReply> reply = post(path, body);
@@ -104,7 +105,7 @@ class HttpEngineDriver final : public EngineDriver {
     const Result<bool> held = hold_requests(post, notes_);
     holds_ = held.ok() ? *held : !answered;  // one that did not answer may hold them all the same
     CKPT_RETURN_IF_ERROR(held.status());
-    CKPT_ASSIGN_OR_RETURN(told_before_, forget_version(get("/weight_info", deadline, abort), post));
+    CKPT_ASSIGN_OR_RETURN(told_before_, forget_version(weight_info, post));
     return Status::success();
   }
 

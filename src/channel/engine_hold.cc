@@ -7,8 +7,6 @@
 namespace ckpt {
 namespace {
 
-constexpr const char* kVersionRoute = "/update_weight_version";
-
 // True: done. False: the engine has no such route, or says that it did not do it: noted as `lack`.
 Result<bool> post_to_optional_route(const EnginePost& post, const std::string& path, const std::string& body, std::string_view lack,
                                     std::vector<std::string>& notes) {
@@ -24,31 +22,37 @@ Result<bool> post_to_optional_route(const EnginePost& post, const std::string& p
   return false;
 }
 
+Result<bool> tell_version(const EnginePost& post, const std::string& version, std::vector<std::string>& notes) {
+  return post_to_optional_route(post, "/update_weight_version", nlohmann::json{{"new_version", version}}.dump(), "it does not tell its version",
+                                notes);
+}
+
+// Null where the engine has no such route, or its reply no such field.
+nlohmann::json field_of(const Result<HttpReply>& reply, const char* name) {
+  if (!reply.ok() || reply->status != 200) return nullptr;
+  const nlohmann::json document = nlohmann::json::parse(reply->body, nullptr, false);
+  return document.is_object() ? document.value(name, nlohmann::json()) : nlohmann::json();
+}
+
 }  // namespace
 
-bool says_paused(const Result<HttpReply>& reply) {
-  if (!reply.ok() || reply->status != 200) return false;
-  const nlohmann::json document = nlohmann::json::parse(reply->body, nullptr, false);
-  return document.is_object() && document.contains("is_paused") && document["is_paused"] == true;
-}
+bool says_paused(const Result<HttpReply>& reply) { return field_of(reply, "is_paused") == true; }
 
 Result<bool> hold_requests(const EnginePost& post, std::vector<std::string>& notes) {
   return post_to_optional_route(post, "/pause?mode=keep", "", "requests were not held while its weights changed", notes);
 }
 
 Result<std::optional<std::string>> forget_version(const Result<HttpReply>& weight_info, const EnginePost& post) {
-  if (!weight_info.ok() || weight_info->status != 200) return std::optional<std::string>();
-  const nlohmann::json document = nlohmann::json::parse(weight_info->body, nullptr, false);
-  if (!document.is_object() || !document.contains("weight_version") || !document["weight_version"].is_string()) return std::optional<std::string>();
-  std::string told = document["weight_version"].get<std::string>();
+  const nlohmann::json field = field_of(weight_info, "weight_version");
+  std::string told = field.is_string() ? field.get<std::string>() : "";
   if (told.empty()) return std::optional<std::string>();
   CKPT_RETURN_IF_ERROR(restore_version(post, ""));
   return std::optional<std::string>(std::move(told));
 }
 
 Status restore_version(const EnginePost& post, const std::string& version) {
-  std::vector<std::string> known;  // that it has the route
-  return post_to_optional_route(post, kVersionRoute, nlohmann::json{{"new_version", version}}.dump(), "", known).status();
+  std::vector<std::string> unsaid;  // of an engine that lacks the route its next version says so
+  return tell_version(post, version, unsaid).status();
 }
 
 Status announce_weights(const EnginePost& post, const std::string& version, std::vector<std::string>& notes) {
@@ -56,7 +60,7 @@ Status announce_weights(const EnginePost& post, const std::string& version, std:
       post_to_optional_route(post, "/reset_prefix_cache?reset_running_requests=true", "", "what it cached under the old weights stays", notes)
           .status());
   if (version.empty()) return Status::success();
-  return post_to_optional_route(post, kVersionRoute, nlohmann::json{{"new_version", version}}.dump(), "it does not tell its version", notes).status();
+  return tell_version(post, version, notes).status();
 }
 
 Status let_requests_go_on(const EnginePost& post) {

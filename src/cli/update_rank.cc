@@ -111,11 +111,11 @@ Status run_update_rank(const UpdateArguments& arguments, const CommonOptions& co
   if (place) set_log_prefix(fmt::format("rank {}", rank));
   if (!arguments.trace_file.empty()) EventRecorder::global().keep_all(true);
   CKPT_FAULT_POINT("rank.begin");
-  CKPT_ASSIGN_OR_RETURN(JoinedGroup membership, join_as_rank(common.settings, place, deadline, interrupt));
-  Group& group = *membership.group;
+  CKPT_ASSIGN_OR_RETURN(JoinedGroup joined, join_as_rank(common.settings, place, deadline, interrupt));
+  Group& group = *joined.group;
   const bool silent = rank != 0 || common.quiet || common.json;
   auto progress = std::make_unique<Progress>(silent ? Progress::Mode::silent : on_terminal() ? Progress::Mode::bars : Progress::Mode::lines);
-  CKPT_ASSIGN_OR_RETURN(const auto server, ParameterServer::create(std::move(membership.group), common.settings,
+  CKPT_ASSIGN_OR_RETURN(const auto server, ParameterServer::create(std::move(joined.group), common.settings,
                                                                    [&progress](Stage stage, std::uint64_t done, std::uint64_t total) {
                                                                      progress->update(stage, done, total);
                                                                    }));
@@ -125,8 +125,8 @@ Status run_update_rank(const UpdateArguments& arguments, const CommonOptions& co
   Status status = update(*server, arguments, common, deadline, stop);
   if (!status.ok() && server->engines_may_be_torn() && !arguments.rollback_path.empty())
     status = roll_back(*server, arguments, !place || place->local_rank == 0, common, status, deadline, interrupt);
-  if (status.ok() || membership.store) static_cast<void>(group.leave(Deadline::after(std::chrono::seconds(2))));
-  static_cast<void>(let_others_leave(membership.store.get(), deadline, interrupt));
+  if (status.ok() || joined.store) static_cast<void>(group.leave(Deadline::after(std::chrono::seconds(2))));
+  static_cast<void>(let_others_leave(joined.store.get(), deadline, interrupt));
   return status;
 }
 

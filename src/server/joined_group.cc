@@ -23,9 +23,9 @@ Status free_waiting_workers(const Settings& settings, Deadline deadline) {
 
 Result<JoinedGroup> join_as_rank(const Settings& settings, const std::optional<LauncherEnvironment>& place, Deadline deadline,
                                  const AbortSignal& interrupt) {
-  JoinedGroup membership;
+  JoinedGroup joined;
   if (!place || (place->num_ranks == 1 && !place->store_is_hosted)) {
-    membership.group = solitary_group();
+    joined.group = solitary_group();
   } else {
     GroupOptions options;
     options.store = place->store;
@@ -38,12 +38,12 @@ Result<JoinedGroup> join_as_rank(const Settings& settings, const std::optional<L
     options.heartbeat_interval = settings.duration("heartbeat_interval");
     options.heartbeat_timeout = settings.duration("heartbeat_timeout");
     if (!place->store_is_hosted && place->rank == 0) {
-      CKPT_ASSIGN_OR_RETURN(membership.store, host_store(settings, *place, options, deadline));
+      CKPT_ASSIGN_OR_RETURN(joined.store, host_store(settings, *place, options, deadline));
     }
-    CKPT_ASSIGN_OR_RETURN(membership.group, join_group(options, deadline.capped(settings.duration("connect_timeout")), interrupt));
+    CKPT_ASSIGN_OR_RETURN(joined.group, join_group(options, deadline.capped(settings.duration("connect_timeout")), interrupt));
   }
   if (!place || place->local_rank == 0) CKPT_RETURN_IF_ERROR(free_waiting_workers(settings, deadline));
-  return membership;
+  return joined;
 }
 
 Status let_others_leave(StoreServer* store, Deadline deadline, const AbortSignal& interrupt) {

@@ -37,8 +37,8 @@ struct CheckpointSource {
 struct UpdateTarget {
   /// Set: the caller makes the engines' update calls itself, each rank being told of all addresses, and the fields about engines are not used.
   CallerDesk* caller = nullptr;
-  std::vector<std::uint32_t> ranks =
-      {};  ///< with `caller`: whose workers get the weights, the same on all ranks; the others only hold and send. Empty: all
+  /// With `caller`: whose workers get the weights, the same on all ranks; the others only hold and send. Empty: all.
+  std::vector<std::uint32_t> ranks = {};
   std::vector<std::string> endpoints;
   EngineKind engine = EngineKind::automatic;
   std::string unix_socket;  ///< of the engine's HTTP; for one endpoint

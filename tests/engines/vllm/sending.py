@@ -11,6 +11,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from asking import AskingThread
+
 UPDATE_SECONDS = 120
 
 
@@ -39,30 +41,20 @@ def kill_sender_in_the_middle(server, checkpoint: Path) -> None:
     server.rpc("test_slow_loads", 0)
 
 
-class Client(threading.Thread):
-    """Asks for completions, one after the other, from `with` to its end. What it was answered is in `answers`, what went wrong in `errors`."""
+class Client(AskingThread):
+    """Asks for completions. What it was answered is in `answers`, what went wrong in `errors`."""
+
+    expected = (OSError, AssertionError)
 
     def __init__(self, server):
-        super().__init__(daemon=True)
-        self._server, self._done = server, threading.Event()
-        self.answers, self.errors = [], []
+        super().__init__()
+        self._server, self.answers, self.errors = server, [], []
 
-    def run(self):
-        while not self._done.is_set():
-            try:
-                self.answers.append(self._server.complete([10, 20, 30], 16))
-            except (OSError, AssertionError) as error:
-                self.errors.append(f"{type(error).__name__}: {error}")
-                return
+    def ask_once(self):
+        self.answers.append(self._server.complete([10, 20, 30], 16))
 
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self._done.set()
-        self.join(60)
-        assert not self.is_alive(), "a completion has no answer"
+    def gave_up(self, error):
+        self.errors.append(f"{type(error).__name__}: {error}")
 
 
 def without(checkpoint: Path, name: str, folder: Path) -> Path:

@@ -15,13 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-from engine import FAILED, ROOM, SAFE, Server, agrees, read_arguments, tell
+from engine import FAILED, ROOM, SAFE, Server, agrees, read_arguments, tell, update_command
 
 
 def update(arguments, server: Server, checkpoint: Path) -> None:
     begin = time.monotonic()
-    command = [arguments.sender, "update", "--checkpoint-path", str(checkpoint), "--engine", arguments.engine, "--endpoint", server.url, "--nproc-per-node", str(arguments.tp),
-               "--device", "cuda", "--weight-version", checkpoint.name, "--timeout", "120s", "--json"]
+    command = update_command(arguments, server.url, checkpoint, "--device", "cuda", "--weight-version", checkpoint.name, "--timeout", "120s")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | SAFE
     done = subprocess.run(command, capture_output=True, text=True, timeout=150, env=environment, check=False)
     (arguments.logs / f"{arguments.label}-update-{checkpoint.name}.log").write_text(done.stdout + done.stderr)

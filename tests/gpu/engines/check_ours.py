@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from engine import FAILED, OFFLINE, ROOM, SAFE, Server, agrees, http, read_arguments, tell
+from engine import FAILED, OFFLINE, ROOM, SAFE, Server, agrees, http, read_arguments, tell, update_command
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "engines" / "vllm"))
@@ -27,6 +27,18 @@ MISSING = "model.layers.2.self_attn.k_proj.weight"
 NAMED = re.compile(r"model\.layers\.2\.self_attn\.(k_proj\.weight|qkv_proj\.weight \(part k\))")  # SGLang knows the name of its own parameter
 SITE, OURS, COMPAT = (os.environ[name] for name in ("SITE", "OURS", "COMPAT"))
 WITH_OURS, WITH_PUBLISHED = f"{COMPAT}:{OURS}:{SITE}", SITE
+
+
+def facts_in(text: str) -> dict:
+    """The JSON object that a program printed: all of its output, or its last line of that kind."""
+    for piece in [text, *reversed(text.splitlines())]:
+        try:
+            found = json.loads(piece)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 class Check:
@@ -39,10 +51,9 @@ class Check:
         (self.arguments.logs / f"{self.arguments.label}-{self.serial:02}-{label}.log").write_text(text)
 
     def command(self, url: str, version: str, *options: str) -> list[str]:
-        given = self.arguments
-        checkpoint = version if os.sep in version else str(given.model / version)
-        return [given.sender, "update", "--checkpoint-path", checkpoint, "--engine", given.engine, "--endpoint", url, "--nproc-per-node", str(given.tp),
-                "--inference-parallel-size", str(given.tp), "--device", os.environ.get("CHECK_DEVICE", "cuda"), "--timeout", "300s", "--ready-timeout", "280s", "--json", *options]
+        checkpoint = Path(version) if os.sep in version else self.arguments.model / version
+        return update_command(self.arguments, url, checkpoint, "--inference-parallel-size", str(self.arguments.tp), "--device", os.environ.get("CHECK_DEVICE", "cuda"), "--timeout", "300s",
+                              "--ready-timeout", "280s", *options)
 
     def start(self, command: list[str], path: str = "") -> subprocess.Popen:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | SAFE | OFFLINE | ({"PYTHONPATH": path} if path else {})
@@ -58,16 +69,7 @@ class Check:
             out, error = process.communicate()
             error += "\nkilled: too slow"
         self.log(out + error, label.replace(" ", "-"))
-        facts = {}
-        for line in out.splitlines() or [""]:
-            try:
-                facts.update(json.loads(line))
-            except ValueError:
-                pass
-        try:
-            facts = facts or json.loads(out)
-        except ValueError:
-            pass
+        facts = facts_in(out)
         kept = {name: facts[name] for name in ("seconds", "lane", "register", "metas", "update", "first_token") if name in facts}
         tell(label, (process.returncode == 0) == good, command_s=round(time.monotonic() - begin, 2), **kept, error=(out + error)[-1200:] if process.returncode else "")
         return out + error

@@ -79,6 +79,11 @@ def command_of(arguments, model: Path, load_format: str) -> list[str]:
             "--enforce-disable-flashinfer-allreduce-fusion", *common, *more]
 
 
+def update_command(arguments, url: str, checkpoint: Path, *options: str) -> list[str]:
+    """`ckpt-engine update` of the engine at `url`, with its report as JSON."""
+    return [arguments.sender, "update", "--checkpoint-path", str(checkpoint), "--engine", arguments.engine, "--endpoint", url, "--nproc-per-node", str(arguments.tp), "--json", *options]
+
+
 class Server:
     """A running engine; ends with the block. `path`: its PYTHONPATH. `meanwhile` is called when its process has been started."""
 
